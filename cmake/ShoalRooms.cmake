@@ -1,0 +1,47 @@
+# shoal_room(NAME NEEDS room... LINK library... [TORCH])
+# A room is a folder src/shoal/NAME and becomes the static library shoal_NAME.
+function(shoal_room name)
+  cmake_parse_arguments(ROOM "TORCH" "" "NEEDS;LINK" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/shoal/${name}/*.cpp)
+  if(NOT sources)
+    add_library(shoal_${name} INTERFACE)
+    set(scope INTERFACE)
+  else()
+    add_library(shoal_${name} STATIC ${sources})
+    target_link_libraries(shoal_${name} PRIVATE $<BUILD_INTERFACE:shoal_options>)
+    set(scope PUBLIC)
+  endif()
+  target_compile_features(shoal_${name} ${scope} cxx_std_20)
+  target_compile_definitions(shoal_${name} ${scope}
+    ASIO_STANDALONE ASIO_NO_DEPRECATED ASIO_HAS_CO_AWAIT=1 ASIO_HAS_STD_COROUTINE=1)
+  target_include_directories(shoal_${name} ${scope}
+    $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src> $<INSTALL_INTERFACE:include>)
+  foreach(need ${ROOM_NEEDS})
+    target_link_libraries(shoal_${name} ${scope} shoal_${need})
+  endforeach()
+  target_link_libraries(shoal_${name} ${scope} ${ROOM_LINK} Threads::Threads)
+  if(ROOM_TORCH)
+    target_link_libraries(shoal_${name} ${scope} ${TORCH_LIBRARIES})
+    target_include_directories(shoal_${name} SYSTEM ${scope} ${TORCH_INCLUDE_DIRS})
+    target_compile_options(shoal_${name} PRIVATE -Wno-shadow -Wno-pedantic)
+  endif()
+  set_property(GLOBAL APPEND PROPERTY SHOAL_ROOMS shoal_${name})
+endfunction()
+
+# Compiles every schema in proto/ into the library shoal_proto.
+function(shoal_proto_library)
+  file(GLOB schemas CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/proto/*.proto)
+  add_library(shoal_proto STATIC)
+  set(generated ${CMAKE_BINARY_DIR}/generated/shoal/proto)
+  file(MAKE_DIRECTORY ${generated})
+  foreach(schema ${schemas})
+    get_filename_component(stem ${schema} NAME_WE)
+    add_custom_command(
+      OUTPUT ${generated}/${stem}.pb.cc ${generated}/${stem}.pb.h
+      COMMAND protobuf::protoc --cpp_out=${generated} --proto_path=${CMAKE_SOURCE_DIR}/proto ${schema}
+      DEPENDS ${schema} VERBATIM)
+    target_sources(shoal_proto PRIVATE ${generated}/${stem}.pb.cc)
+  endforeach()
+  target_include_directories(shoal_proto SYSTEM PUBLIC $<BUILD_INTERFACE:${CMAKE_BINARY_DIR}/generated>)
+  target_link_libraries(shoal_proto PUBLIC protobuf::libprotobuf-lite Threads::Threads)
+endfunction()

@@ -1,0 +1,126 @@
+#include "shoal/base/async.h"
+
+#include <asio/experimental/as_tuple.hpp>
+#include <system_error>
+
+namespace shoal {
+
+bool is_cancellation(const std::exception_ptr& error) {
+    if (!error) return false;
+    try {
+        std::rethrow_exception(error);
+    } catch (const Error& e) {
+        return e.kind() == ErrorKind::cancelled;
+    } catch (const std::system_error& e) {
+        return e.code() == asio::error::operation_aborted;
+    } catch (...) {
+        return false;
+    }
+}
+
+std::string describe(const std::exception_ptr& error) {
+    if (!error) return "no error";
+    try {
+        std::rethrow_exception(error);
+    } catch (const std::exception& e) {
+        return e.what();
+    } catch (...) {
+        return "an unknown error";
+    }
+}
+
+Signal::Signal(const asio::any_io_executor& executor) : never_(executor, asio::steady_timer::time_point::max()) {}
+
+void Signal::notify() {
+    ++generation_;
+    never_.cancel();
+}
+
+awaitable<void> Signal::wait() {
+    const std::uint64_t before = generation_;
+    co_await never_.async_wait(asio::experimental::as_tuple(asio::use_awaitable));
+    if (generation_ == before) throw Error(ErrorKind::cancelled, "the wait was cancelled");
+}
+
+struct TaskGroup::State : std::enable_shared_from_this<State> {
+    explicit State(asio::any_io_executor e) : executor(std::move(e)), changed(executor) {}
+
+    asio::any_io_executor executor;
+    Signal changed;
+    std::list<asio::cancellation_signal> running;  // one a task; a list, so that slots stay where they are
+    std::exception_ptr failure;
+
+    void cancel() {
+        for (auto& signal : running) signal.emit(asio::cancellation_type::terminal);
+    }
+
+    void ended(std::list<asio::cancellation_signal>::iterator task, const std::exception_ptr& error) {
+        running.erase(task);
+        if (error && (!failure || is_cancellation(failure))) failure = error;
+        if (error && !is_cancellation(error)) cancel();
+        changed.notify();
+    }
+};
+
+TaskGroup::TaskGroup(asio::any_io_executor executor) : state_(std::make_shared<State>(std::move(executor))) {}
+
+TaskGroup::~TaskGroup() { state_->cancel(); }
+
+void TaskGroup::spawn(awaitable<void> task) {
+    auto entry = state_->running.emplace(state_->running.end());
+    auto on_end = [state = state_, entry](const std::exception_ptr& error) { state->ended(entry, error); };
+    asio::co_spawn(state_->executor, std::move(task), asio::bind_cancellation_slot(entry->slot(), std::move(on_end)));
+}
+
+void TaskGroup::cancel() { state_->cancel(); }
+
+std::size_t TaskGroup::running() const { return state_->running.size(); }
+
+awaitable<void> TaskGroup::settle() {
+    auto state = state_;
+    std::exception_ptr cancelled;
+    try {
+        while (!state->running.empty()) co_await state->changed.wait();
+    } catch (...) {
+        cancelled = std::current_exception();
+    }
+    if (!cancelled) co_return;
+    // The caller gave up, but its tasks may use what it owns: wait for them, deaf to further cancellation.
+    state->cancel();
+    co_await asio::this_coro::throw_if_cancelled(false);
+    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+    while (!state->running.empty()) co_await state->changed.wait();
+    co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
+    co_await asio::this_coro::throw_if_cancelled(true);
+    std::rethrow_exception(cancelled);
+}
+
+awaitable<void> TaskGroup::join() {
+    co_await settle();
+    if (state_->failure) std::rethrow_exception(std::exchange(state_->failure, nullptr));
+}
+
+namespace detail {
+
+awaitable<bool> ends_in_time(Clock& clock, TimePoint deadline, awaitable<void> operation) {
+    auto executor = co_await asio::this_coro::executor;
+    auto group = asio::experimental::make_parallel_group(
+        asio::co_spawn(executor, std::move(operation), asio::experimental::deferred),
+        asio::co_spawn(executor, clock.sleep_until(deadline), asio::experimental::deferred));
+    auto [order, operation_error, timer_error] =
+        co_await group.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
+    const bool operation_first = order[0] == 0;
+    if (operation_first) {
+        if (operation_error) std::rethrow_exception(operation_error);
+        co_return true;
+    }
+    if (timer_error) std::rethrow_exception(timer_error);  // the caller was cancelled
+    if (operation_error && !is_cancellation(operation_error)) std::rethrow_exception(operation_error);
+    co_return !operation_error;
+}
+
+void throw_timed_out(const std::string& what) { throw Error(ErrorKind::timed_out, "timed out: " + what); }
+
+}  // namespace detail
+
+}  // namespace shoal

@@ -1,0 +1,184 @@
+#include "shoal/base/async.h"
+
+#include <gtest/gtest.h>
+
+#include <asio/detached.hpp>
+#include <asio/io_context.hpp>
+#include <asio/thread_pool.hpp>
+#include <functional>
+
+namespace shoal {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// Runs a coroutine to its end on a context of its own and throws what it threw.
+void run(asio::io_context& context, awaitable<void> task) {
+    std::exception_ptr failure;
+    asio::co_spawn(context, std::move(task), [&](std::exception_ptr error) {
+        failure = std::move(error);
+        context.stop();
+    });
+    context.run();
+    if (failure) std::rethrow_exception(failure);
+}
+
+awaitable<int> answer() { co_return 42; }
+
+awaitable<int> wait_for_ever(Signal& signal) {
+    co_await signal.wait();
+    co_return 0;
+}
+
+awaitable<void> count_up_to_notice(Signal& signal, int& noticed) {
+    co_await signal.wait();
+    ++noticed;
+}
+
+awaitable<void> fail(ErrorKind kind) {
+    throw Error(kind, "on purpose");
+    co_return;
+}
+
+awaitable<void> note_cancellation(Signal& signal, bool& cancelled) {
+    try {
+        co_await signal.wait();
+    } catch (...) {
+        cancelled = is_cancellation(std::current_exception());
+        throw;
+    }
+}
+
+TEST(Async, deadline_gives_the_result_of_an_operation_that_ends_in_time) {
+    asio::io_context context;
+    RealClock clock;
+    int result = 0;
+    auto task = [](Clock& c, int& r) -> awaitable<void> {
+        r = co_await with_deadline(c, c.now() + 60s, answer(), "answering");
+    };
+    run(context, task(clock, result));
+    EXPECT_EQ(result, 42);
+}
+
+TEST(Async, deadline_that_passes_cancels_the_operation_and_names_it) {
+    asio::io_context context;
+    RealClock clock;
+    Signal signal(context.get_executor());
+    auto task = [](Clock& c, Signal& s) -> awaitable<void> {
+        co_await with_deadline(c, c.now() + 1ms, wait_for_ever(s), "waiting for nothing");
+    };
+    try {
+        run(context, task(clock, signal));
+        FAIL() << "no error";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::timed_out);
+        EXPECT_NE(std::string(error.what()).find("waiting for nothing"), std::string::npos);
+    }
+}
+
+TEST(Async, deadline_passes_on_the_operations_own_error) {
+    asio::io_context context;
+    RealClock clock;
+    auto task = [](Clock& c) -> awaitable<void> {
+        co_await with_deadline(c, c.now() + 60s, fail(ErrorKind::corrupted), "failing");
+    };
+    try {
+        run(context, task(clock));
+        FAIL() << "no error";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::corrupted);
+    }
+}
+
+TEST(Async, group_waits_for_all_and_one_signal_wakes_all) {
+    asio::io_context context;
+    Signal signal(context.get_executor());
+    int noticed = 0;
+    auto task = [](asio::io_context& c, Signal& s, int& n) -> awaitable<void> {
+        TaskGroup group(c.get_executor());
+        for (int i = 0; i < 10; ++i) group.spawn(count_up_to_notice(s, n));
+        co_await asio::post(c, asio::use_awaitable);
+        co_await asio::post(c, asio::use_awaitable);
+        s.notify();
+        co_await group.join();
+    };
+    run(context, task(context, signal, noticed));
+    EXPECT_EQ(noticed, 10);
+}
+
+TEST(Async, first_failure_in_a_group_cancels_the_others_and_is_thrown) {
+    asio::io_context context;
+    Signal signal(context.get_executor());
+    bool cancelled = false;
+    auto task = [](asio::io_context& c, Signal& s, bool& noted) -> awaitable<void> {
+        TaskGroup group(c.get_executor());
+        group.spawn(note_cancellation(s, noted));
+        group.spawn(fail(ErrorKind::corrupted));
+        co_await group.join();
+    };
+    try {
+        run(context, task(context, signal, cancelled));
+        FAIL() << "no error";
+    } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::corrupted);
+    }
+    EXPECT_TRUE(cancelled);
+}
+
+awaitable<void> group_that_hangs(asio::io_context& context, Signal& signal, bool& noted) {
+    TaskGroup group(context.get_executor());
+    group.spawn(note_cancellation(signal, noted));
+    co_await group.join();
+}
+
+TEST(Async, cancelled_owner_of_a_group_ends_only_after_its_tasks) {
+    asio::io_context context;
+    RealClock clock;
+    Signal signal(context.get_executor());
+    bool cancelled = false;
+    auto task = [](asio::io_context& c, Clock& k, Signal& s, bool& noted) -> awaitable<void> {
+        co_await with_deadline(k, k.now() + 1ms, group_that_hangs(c, s, noted), "the group");
+    };
+    EXPECT_THROW(run(context, task(context, clock, signal, cancelled)), Error);
+    EXPECT_TRUE(cancelled);
+}
+
+awaitable<void> pop_three(Mailbox<int>& mailbox, std::vector<int>& got) {
+    for (int i = 0; i < 3; ++i) got.push_back(co_await mailbox.pop());
+}
+
+TEST(Async, mailbox_hands_out_in_order_and_then_the_reason_of_its_closing) {
+    asio::io_context context;
+    Mailbox<int> mailbox(context.get_executor());
+    mailbox.push(1);
+    mailbox.push(2);
+    mailbox.close(std::make_exception_ptr(Error(ErrorKind::connection_lost, "gone")));
+    mailbox.push(3);
+    std::vector<int> got;
+    EXPECT_THROW(run(context, pop_three(mailbox, got)), Error);
+    EXPECT_EQ(got, (std::vector<int>{1, 2}));
+}
+
+TEST(Async, offload_runs_elsewhere_and_resumes_here_with_result_or_error) {
+    asio::io_context context;
+    asio::thread_pool pool(1);
+    const auto here = std::this_thread::get_id();
+    auto task = [](asio::thread_pool& p, std::thread::id home) -> awaitable<void> {
+        auto identify = [] { return std::this_thread::get_id(); };
+        const auto there = co_await offload(p.get_executor(), identify);
+        EXPECT_NE(there, home);
+        EXPECT_EQ(std::this_thread::get_id(), home);
+        auto thrower = []() -> int { throw Error(ErrorKind::bad_input, "from the worker"); };
+        bool caught = false;
+        try {
+            co_await offload(p.get_executor(), thrower);
+        } catch (const Error& error) {
+            caught = error.kind() == ErrorKind::bad_input;
+        }
+        EXPECT_TRUE(caught);
+    };
+    run(context, task(pool, here));
+}
+
+}  // namespace
+}  // namespace shoal
