@@ -1,8 +1,9 @@
 // What coroutines wait with: Signal, Mailbox, TaskGroup, with_deadline, offload.
 //
-// Everything here belongs to one thread: the one that runs the executor it was made with. That is why there are no locks, and
-// why `while (!condition) co_await signal.wait();` cannot miss a wake-up. Every wait can be cancelled through asio's
-// cancellation slots; a cancelled wait throws, either Error(cancelled) or asio's operation_aborted: is_cancellation() knows both.
+// Everything here belongs to one thread: the one that runs the executor it was made with. That is why there
+// are no locks, and why `while (!condition) co_await signal.wait();` cannot miss a wake-up. Every wait can be
+// cancelled through asio's cancellation slots; a cancelled wait throws, either Error(cancelled) or asio's
+// operation_aborted: is_cancellation() knows both.
 #pragma once
 
 #include <asio/any_io_executor.hpp>
@@ -98,8 +99,9 @@ class Mailbox {
     std::exception_ptr closed_;
 };
 
-/// Runs coroutines side by side and waits for all of them. The destructor cancels what still runs but cannot wait for it, so a
-/// task must keep alive what it uses (shared_from_this) or its owner must call join() first.
+/// Runs coroutines side by side and waits for all of them. The destructor cancels what still runs but cannot
+/// wait for it, so a task must keep alive what it uses (shared_from_this) or its owner must call join()
+/// first.
 class TaskGroup {
   public:
     explicit TaskGroup(asio::any_io_executor executor);
@@ -111,8 +113,9 @@ class TaskGroup {
     void spawn(awaitable<void> task);
     /// Asks all running tasks to stop.
     void cancel();
-    /// Waits until every task has ended. The first failure cancels the other tasks and is thrown here (a cancellation counts only
-    /// if nothing else failed). If the caller is cancelled, so are the tasks, and join() still waits for them.
+    /// Waits until every task has ended. The first failure cancels the other tasks and is thrown here (a
+    /// cancellation counts only if nothing else failed). If the caller is cancelled, so are the tasks, and
+    /// join() still waits for them.
     awaitable<void> join();
     /// Waits until every task has ended, and says nothing of their failures.
     awaitable<void> settle();
@@ -130,15 +133,16 @@ awaitable<void> keep_result(awaitable<T> operation, std::shared_ptr<std::optiona
     result->emplace(co_await std::move(operation));
 }
 
-/// Runs `operation` until it ends or the deadline passes. Returns true if it ended in time; throws what it threw.
+/// Runs `operation` until it ends or the deadline passes. Returns true if it ended in time; throws what it
+/// threw.
 awaitable<bool> ends_in_time(Clock& clock, TimePoint deadline, awaitable<void> operation);
 
 [[noreturn]] void throw_timed_out(const std::string& what);
 
 }  // namespace detail
 
-/// Runs an operation with a deadline. When that passes, the operation is cancelled and, once it has ended, Error(timed_out) is
-/// thrown; so the operation must react to cancellation.
+/// Runs an operation with a deadline. When that passes, the operation is cancelled and, once it has ended,
+/// Error(timed_out) is thrown; so the operation must react to cancellation.
 /// @param what  says in the error what took too long, e.g. "waiting for the handshake of 10.0.0.1:31337".
 template <typename T>
 awaitable<T> with_deadline(Clock& clock, TimePoint deadline, awaitable<T> operation, std::string what) {
@@ -156,8 +160,9 @@ awaitable<T> with_deadline(Clock& clock, TimePoint deadline, awaitable<T> operat
 }
 
 /// Runs a function on another executor (a thread of its own) and resumes here with its result or exception.
-/// If the caller is cancelled meanwhile, it is resumed at once; the function still runs to its end, so what it uses must be owned
-/// by it. Name the function object before the co_await expression (g++ 12, docs/footguns.md).
+/// If the caller is cancelled meanwhile, it is resumed at once; the function still runs to its end, so what
+/// it uses must be owned by it. Name the function object before the co_await expression (g++ 12,
+/// docs/footguns.md).
 template <typename Function>
 awaitable<std::invoke_result_t<Function&>> offload(asio::any_io_executor worker, Function function) {
     using Result = std::invoke_result_t<Function&>;

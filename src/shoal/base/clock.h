@@ -1,4 +1,5 @@
-// The first seam: time. Protocol code asks a Clock and nothing else, so that simulation can run it in virtual time.
+// The first seam: time. Protocol code asks a Clock and nothing else, so that simulation can run it in virtual
+// time.
 #pragma once
 
 #include <asio/any_io_executor.hpp>
@@ -25,7 +26,9 @@ struct TimePoint {
 using WallTime = std::chrono::sys_time<std::chrono::milliseconds>;
 
 /// Seconds as a floating number, for rates and reports.
-constexpr double seconds(Duration d) { return std::chrono::duration<double>(d).count(); }
+constexpr double seconds(Duration d) {
+    return std::chrono::duration<double>(d).count();
+}
 constexpr Duration from_seconds(double s) {
     return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(s));
 }

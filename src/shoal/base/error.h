@@ -1,4 +1,5 @@
-// The one family of exceptions. An Error says what failed, at which peer (where there is one), and what the user can do.
+// The one family of exceptions. An Error says what failed, at which peer (where there is one), and what the
+// user can do.
 #pragma once
 
 #include <stdexcept>
@@ -25,7 +26,8 @@ std::string_view to_string(ErrorKind kind);
 
 class Error : public std::runtime_error {
   public:
-    /// @param what  one sentence for a human; @param peer short name of the peer concerned, empty when there is none.
+    /// @param what  one sentence for a human; @param peer short name of the peer concerned, empty when there
+    /// is none.
     Error(ErrorKind kind, const std::string& what, std::string peer = {})
         : std::runtime_error(peer.empty() ? what : "peer " + peer + ": " + what),
           kind_(kind),

@@ -1,4 +1,5 @@
-// SHA-256 digests and the Merkle root over them; and the fast 128-bit fingerprint that peers compare after an all-reduce.
+// SHA-256 digests and the Merkle root over them; and the fast 128-bit fingerprint that peers compare after an
+// all-reduce.
 #pragma once
 
 #include <array>
@@ -40,8 +41,8 @@ class Sha256 {
     std::unique_ptr<State> state_;
 };
 
-/// Root of a binary Merkle tree over leaf digests (RFC 6962 shape: inner nodes are prefixed with 0x01, leaves with 0x00,
-/// so no leaf can be passed off as an inner node). The root of no leaves is sha256 of nothing.
+/// Root of a binary Merkle tree over leaf digests (RFC 6962 shape: inner nodes are prefixed with 0x01, leaves
+/// with 0x00, so no leaf can be passed off as an inner node). The root of no leaves is sha256 of nothing.
 Digest merkle_root(std::span<const Digest> leaves);
 
 /// Digest of a Merkle leaf: sha256(0x00 || bytes).

@@ -1,4 +1,5 @@
-// A small, fast, reproducible generator (xoshiro256**), the same numbers on every machine, unlike std:: distributions.
+// A small, fast, reproducible generator (xoshiro256**), the same numbers on every machine, unlike std::
+// distributions.
 #pragma once
 
 #include <array>

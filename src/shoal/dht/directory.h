@@ -1,8 +1,9 @@
-// The third seam: the directory. Small signed records that expire, under keys that anybody may read and watch.
+// The third seam: the directory. Small signed records that expire, under keys that anybody may read and
+// watch.
 //
-// A record belongs to its owner: (key, owner, subkey) names it, and only the owner can replace it, with a higher sequence
-// number. The real implementation is dht::OpenDhtDirectory, or dht::RemoteDirectory through a connected peer where there is no UDP; the simulated one
-// is sim::SimulatedDirectory.
+// A record belongs to its owner: (key, owner, subkey) names it, and only the owner can replace it, with a
+// higher sequence number. The real implementation is dht::OpenDhtDirectory, or dht::RemoteDirectory through a
+// connected peer where there is no UDP; the simulated one is sim::SimulatedDirectory.
 //
 // Thread: the one thread of the executor that the directory was made with.
 #pragma once
@@ -30,10 +31,10 @@ inline constexpr std::chrono::seconds kMaximumTimeToLive{600};
 struct Record {
     std::string key;
     PeerId owner;
-    std::string subkey;           ///< may be empty: most owners have one record under a key
-    std::uint64_t sequence = 0;   ///< grows with each publish of the owner
+    std::string subkey;          ///< may be empty: most owners have one record under a key
+    std::uint64_t sequence = 0;  ///< grows with each publish of the owner
     WallTime expires{};
-    Bytes value;                  ///< empty: the owner says goodbye
+    Bytes value;  ///< empty: the owner says goodbye
 };
 
 /// Told of every new record under a key, first of those that exist. Called on the directory's thread.
@@ -43,10 +44,12 @@ class Directory {
   public:
     virtual ~Directory() = default;
 
-    /// Signs and stores a record under our own PeerId; replaces the previous one of that key and subkey. Returns when at least
-    /// one other node has stored it, or at once when we are alone (it is announced again when others appear).
-    /// Throws Error(invalid_argument) if something is too long, timed_out, cancelled.
-    virtual awaitable<void> publish(std::string key, std::string subkey, Bytes value, Duration time_to_live) = 0;
+    /// Signs and stores a record under our own PeerId; replaces the previous one of that key and subkey.
+    /// Returns when at least one other node has stored it, or at once when we are alone (it is announced
+    /// again when others appear). Throws Error(invalid_argument) if something is too long, timed_out,
+    /// cancelled.
+    virtual awaitable<void> publish(std::string key, std::string subkey, Bytes value,
+                                    Duration time_to_live) = 0;
 
     /// All live records under a key, newest of each owner and subkey, in the order of (owner, subkey).
     virtual awaitable<std::vector<Record>> read(std::string key) = 0;

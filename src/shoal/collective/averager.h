@@ -1,0 +1,119 @@
+// One averaging round: find a group, split the vector, all-reduce it, agree on the outcome.
+//
+// A peer that is ready calls average(). The round runs in four phases (docs/algorithms.md has the costs,
+// docs/wire.md the messages):
+//   match    every ready peer joins the leader of (step, attempt), which begins the round once all expected
+//   peers have joined, or
+//            those that are missing have had the time that their own reports promise;
+//   reduce   butterfly all-reduce: each member owns a share of the vector, adds the contributions of all
+//   members to it in member
+//            order, encodes the result once, and sends the same bytes to everybody, itself included;
+//   vote     single-decree consensus (Paxos) among the members that the round named at its start; the quorum
+//   is a majority, or
+//            exactly half of them with the lowest PeerId among it. 'averaged' is proposed only when every
+//            member holds every result with the same digest; whoever sees a failure proposes 'failed' with
+//            its cause;
+//   end      everybody who learns the decision acts on it; who reaches no quorum is 'cut off' and changes
+//   nothing.
+//
+// Sources: butterfly and roles, DeDLOC (section 3.3 of the notes); results as values and not as deltas, and
+// the vote, are ours. Thread: the one protocol thread; adding and coding run there, too.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "shoal/base/clock.h"
+#include "shoal/base/hash.h"
+#include "shoal/base/identity.h"
+#include "shoal/base/log.h"
+#include "shoal/base/random.h"
+#include "shoal/base/units.h"
+#include "shoal/net/network.h"
+
+namespace shoal::collective {
+
+enum class Role {
+    full,       ///< contributes and reduces
+    client,     ///< contributes; accepts no connections and reduces nothing
+    auxiliary,  ///< reduces, contributes nothing and receives no results
+};
+std::string_view to_string(Role role);
+
+/// Somebody whom the leader should wait for, as far as this peer knows (from progress records).
+struct ExpectedPeer {
+    PeerId peer;
+    Role role = Role::full;
+    TimePoint ready_by;  ///< when it should have joined at the latest, by its own reports; the leader waits
+                         ///< no longer for it
+};
+
+struct AveragerSettings {
+    std::string run;             ///< names the swarm: prefix of all service names
+    std::string codec = "fp16";  ///< of contributions and results, as known to compress::make_codec
+    Role role = Role::full;
+    double bandwidth =
+        0;  ///< bytes per second this peer can send and receive; 0: unknown, counts as the mean
+    std::size_t chunk_elements = 65536;       ///< floats per message
+    std::size_t maximum_elements = 1u << 30;  ///< a round for a longer vector is refused
+    std::size_t maximum_group = 64;
+    Duration join_timeout = std::chrono::seconds(5);  ///< a leader that is asked must answer or begin within
+                                                      ///< this, beyond the ready_by of its expected peers
+    Duration stall_timeout = std::chrono::milliseconds(
+        1500);  ///< a member that owes bytes and moves none for this long is lost (grows with observed rates)
+    double maximum_weight = 1e9;  ///< a contribution that claims more samples is refused
+};
+
+struct RoundRequest {
+    Step step{};           ///< the round belongs to the step that follows this one
+    unsigned attempt = 0;  ///< 0 for the first try of a step; +1 after each verdict 'failed'
+    std::span<const float>
+        contribution;         ///< mean gradient of this peer; empty for an auxiliary peer. Not changed.
+    std::span<float> result;  ///< receives the weighted average; same length; provisional until 'averaged'
+    double weight = 0;        ///< samples behind the contribution; 0 counts nothing
+    std::function<std::vector<ExpectedPeer>()>
+        expected;  ///< asked again while the leader waits; without this peer itself
+    std::vector<PeerId>
+        excluded;  ///< lost in an earlier attempt: not waited for, welcome when they join by themselves
+};
+
+struct Contributor {
+    PeerId peer;
+    Role role = Role::full;
+    double weight = 0;
+};
+
+struct RoundReport {
+    double match_seconds = 0, reduce_seconds = 0, vote_seconds = 0;
+    std::uint64_t bytes_sent = 0, bytes_received = 0;  ///< payload of this peer, before TLS
+};
+
+struct Verdict {
+    enum class Outcome { averaged, failed, cut_off } outcome = Outcome::failed;
+    std::string cause;                      ///< of 'failed' and 'cut off': one sentence that names the peer
+    std::vector<Contributor> contributors;  ///< all members of the round in member order (ascending PeerId)
+    std::vector<PeerId> lost;               ///< members named as the cause of 'failed'
+    Fingerprint digest;                     ///< of the encoded results, equal on all members
+    unsigned attempt = 0;                   ///< of the round that was decided
+    RoundReport report;
+};
+std::string_view to_string(Verdict::Outcome outcome);
+
+class Averager {
+  public:
+    virtual ~Averager() = default;
+
+    /// Takes part in the round of (step, attempt), together with everybody else who asks for it. Always ends
+    /// with a verdict while time passes; throws only Error(cancelled), or Error(invalid_argument) for a
+    /// request that makes no sense.
+    virtual awaitable<Verdict> average(RoundRequest request) = 0;
+};
+
+/// @param random  picks round ids and nothing else.
+std::shared_ptr<Averager> make_averager(net::Network& network, Clock& clock, Random random,
+                                        AveragerSettings settings, Log log);
+
+}  // namespace shoal::collective

@@ -1,0 +1,108 @@
+// Who has got how far: progress records of all peers, checked for plausibility, and what follows from them.
+//
+// Source: DeDLOC, sections 2.1 to 2.3 and 3.1 of the notes, with three changes: a step is taken on samples
+// that were reported, never on an estimated time; records are signed and limited to what is plausible (one
+// that claims step 10^9 moves nobody); peers also tell their direct neighbours, so that a full batch is
+// noticed within a round trip.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "shoal/base/async.h"
+#include "shoal/base/hash.h"
+#include "shoal/base/log.h"
+#include "shoal/base/units.h"
+#include "shoal/collective/averager.h"
+#include "shoal/dht/directory.h"
+#include "shoal/net/network.h"
+
+namespace shoal::collective {
+
+/// What one peer says of itself; its directory record and its messages carry exactly this.
+struct Progress {
+    PeerId peer;
+    std::string name;  ///< chosen by its user, for humans; at most 24 bytes
+    Role role = Role::full;
+    Step step{};                     ///< of its parameters
+    Samples samples{};               ///< accumulated for the next step
+    double samples_per_second = 0;   ///< smoothed (performance EMA)
+    double micro_batch_seconds = 0;  ///< smoothed; how long it may need until it is ready
+    bool training = false;           ///< false while it downloads state, or never trains
+    Fingerprint digest;              ///< of parameters and optimizer state at `step`
+    double loss = 0;                 ///< mean over its recent micro-batches, for the monitor
+    std::uint64_t bytes_sent = 0, bytes_received = 0;  ///< since its start, for the monitor
+    WallTime time{};                                   ///< when it was said
+};
+
+/// Smoothed speed: exponential moving average of seconds per sample with bias correction (notes 2.3), paused
+/// while averaging because time that is not measured is simply not passed in.
+class PerformanceEma {
+  public:
+    explicit PerformanceEma(double alpha = 0.1) : alpha_(alpha) {}
+    void update(Samples samples, double seconds);
+    /// Samples per second; 0 before the first update.
+    double samples_per_second() const;
+
+  private:
+    double alpha_, average_ = 0;
+    long updates_ = 0;
+};
+
+struct ProgressSettings {
+    std::string run;
+    Samples target_batch_size{};
+    Duration time_to_live = std::chrono::seconds(30);  ///< of a record
+    Duration report_interval =
+        std::chrono::milliseconds(250);  ///< at most one directory record in this time, newest wins
+    std::int64_t plausible_lead = 2;     ///< how many steps a single peer may be ahead of the swarm before it
+                                         ///< needs company: see swarm_step()
+};
+
+/// The swarm as this peer sees it.
+struct SwarmView {
+    Step step{};        ///< the swarm's step, see ProgressTracker
+    Samples samples{};  ///< accumulated for the next step by all peers at `step`
+    double samples_per_second = 0;
+    std::size_t peers = 0;  ///< live records, this peer included
+    std::size_t training_peers = 0;
+    Duration eta{0};  ///< until the batch is full, by samples and speeds
+};
+
+/// Keeps the view current. The swarm's step is the highest step that is plausible: claimed by a peer that is
+/// at most `plausible_lead` ahead of us, or by a majority (by count) of the live training peers, so that a
+/// newcomer believes the crowd and nobody believes a lone liar.
+class ProgressTracker {
+  public:
+    virtual ~ProgressTracker() = default;
+
+    /// Announces this peer and starts to listen to others.
+    virtual awaitable<void> start() = 0;
+    /// Says goodbye (an empty record), so that nobody waits for this peer.
+    virtual awaitable<void> stop() = 0;
+
+    /// Replaces what this peer says of itself (peer and time are filled in); sent at once to connected peers,
+    /// and to the directory when the report interval allows.
+    virtual void report(Progress own) = 0;
+
+    virtual SwarmView view() const = 0;
+    /// Live records of all peers, this one included, ascending PeerId.
+    virtual std::vector<Progress> peers() const = 0;
+    /// Whom a leader at `step` should wait for: live, training, at that step, connected or dialable; and
+    /// auxiliary peers.
+    virtual std::vector<ExpectedPeer> expected(Step step) const = 0;
+    /// A peer is known to be dead (a round lost it and its connection is gone): forget it until it speaks
+    /// again.
+    virtual void forget(const PeerId& peer) = 0;
+    /// True when the swarm's batch is full.
+    virtual bool batch_is_full() const = 0;
+    /// Wakes on every change of the view.
+    virtual Signal& changed() = 0;
+};
+
+std::shared_ptr<ProgressTracker> make_progress_tracker(net::Network& network, dht::Directory& directory,
+                                                       Clock& clock, ProgressSettings settings, Log log);
+
+}  // namespace shoal::collective

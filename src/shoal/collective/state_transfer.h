@@ -1,0 +1,58 @@
+// State for newcomers and for peers that fell behind: content-addressed chunks under a Merkle root, from
+// several donors at once.
+//
+// A donor cuts the canonical bytes of its State into chunks and hashes them (base/hash.h). A receiver asks
+// the peers of the swarm's step for the root, takes the root that most of them name, fetches the chunks from
+// all of these in parallel, checks each chunk against its hash and the hashes against the root, and goes on
+// with the others when a donor dies.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "shoal/base/clock.h"
+#include "shoal/base/log.h"
+#include "shoal/collective/compute.h"
+#include "shoal/net/network.h"
+
+namespace shoal::collective {
+
+struct StateTransferSettings {
+    std::string run;
+    std::string codec = "fp32";  ///< only fp32 gives bit-identical state; see docs/footguns.md
+    std::size_t chunk_bytes = 256 * 1024;
+    std::size_t maximum_state_bytes = std::size_t{64} << 30;
+    Duration stall_timeout = std::chrono::milliseconds(
+        1500);  ///< a donor that sends nothing for this long is given up for this download
+};
+
+struct DownloadReport {
+    std::size_t bytes = 0;
+    double seconds = 0;
+    std::vector<PeerId> donors;  ///< those that sent at least one good chunk
+};
+
+/// Serves states to others. `provide` is asked for the newest state when somebody wants one, and only then is
+/// it copied and hashed; the copy is kept while downloads of it are running or it is the newest.
+class StateDonor {
+  public:
+    virtual ~StateDonor() = default;
+};
+using StateProvider = std::function<awaitable<StatePointer>()>;
+std::shared_ptr<StateDonor> make_state_donor(net::Network& network, Clock& clock,
+                                             StateTransferSettings settings, StateProvider provide, Log log);
+
+/// Downloads the state of at least `minimum_step` on whose root most of the given donors agree (ties: the
+/// root that the lowest PeerId names).
+/// @param progress  told of bytes done and total, for display; may be empty.
+/// Throws Error(unreachable) when no donor has an acceptable state (each donor's reason is named),
+/// Error(corrupted) when no donor's chunks match the root; nothing is changed then and the caller may try
+/// again.
+awaitable<StatePointer> download_state(net::Network& network, Clock& clock, StateTransferSettings settings,
+                                       std::vector<PeerId> donors, Step minimum_step,
+                                       std::function<void(std::size_t, std::size_t)> progress,
+                                       DownloadReport& report, Log log);
+
+}  // namespace shoal::collective
