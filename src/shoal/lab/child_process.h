@@ -1,0 +1,64 @@
+// Real processes for experiments: started, watched, frozen and killed.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <sys/types.h>
+#include <vector>
+
+namespace shoal::lab {
+
+/// How a process ended.
+struct ExitStatus {
+    bool signalled = false;
+    int code = 0;  ///< exit code, or the signal's number
+    std::string to_string() const;
+};
+
+/// One child. It dies with its parent (Linux: parent-death signal), so that no experiment leaves peers
+/// behind. Not thread-safe.
+class ChildProcess {
+  public:
+    /// Starts a program.
+    /// @param arguments  the program's path first.
+    /// @param output     file that receives standard output and standard error, truncated first.
+    /// @param niceness   0 to 19: how readily it yields the processor to others.
+    /// Throws Error(system) if it cannot be started.
+    ChildProcess(const std::vector<std::string>& arguments, const std::filesystem::path& output,
+                 int niceness = 0);
+    /// Kills the child if it still runs, and reaps it.
+    ~ChildProcess();
+    ChildProcess(ChildProcess&& other) noexcept;
+    ChildProcess& operator=(ChildProcess&& other) noexcept;
+
+    pid_t pid() const { return pid_; }
+    /// Sends a signal; ignored when the child has ended.
+    void signal(int number);
+    /// The status if the child has ended; does not wait.
+    std::optional<ExitStatus> poll();
+    /// Blocks until the child has ended.
+    ExitStatus wait();
+
+  private:
+    pid_t pid_ = -1;
+    std::optional<ExitStatus> status_;
+};
+
+/// The path of the running program's own file.
+std::filesystem::path own_program();
+
+/// Reads complete lines that were appended to a file since the last call; a file that does not exist yet has
+/// none.
+class LineTail {
+  public:
+    explicit LineTail(std::filesystem::path file) : file_(std::move(file)) {}
+    std::vector<std::string> new_lines();
+
+  private:
+    std::filesystem::path file_;
+    std::streamoff offset_ = 0;
+    std::string partial_;
+};
+
+}  // namespace shoal::lab
