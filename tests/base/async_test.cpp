@@ -6,6 +6,8 @@
 #include <asio/io_context.hpp>
 #include <asio/thread_pool.hpp>
 #include <functional>
+#include <thread>
+#include <vector>
 
 namespace shoal {
 namespace {
