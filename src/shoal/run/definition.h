@@ -1,0 +1,173 @@
+// What a run is: one TOML file that every peer of the run has, and the few settings that differ from peer to
+// peer, which flags override.
+//
+// The structs are plain: rooms below (optim, nn, data) have settings of their own, and who assembles a peer
+// copies. Every key, its type, range, meaning and default stand in one table (schema.h); the parser, the
+// flags, the template, and the settings that peers compare in their handshake follow from it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "shoal/base/clock.h"
+#include "shoal/net/tcp_network.h"
+
+namespace shoal::run {
+
+struct RunSection {
+    std::string name;                       ///< names the swarm; peers of different runs never mix
+    std::int64_t target_batch_size = 1024;  ///< samples of the whole swarm for one step
+    std::int64_t steps = 1000;              ///< training ends after so many
+    std::int64_t seed = 0;                  ///< of the first parameters and the data order
+    std::int64_t evaluate_every = 0;        ///< steps between two held-out losses; 0: never
+};
+
+struct ModelSection {
+    std::string kind = "albert";  ///< "albert", "convnet", "resnet" or "torchscript"
+    std::filesystem::path file;   ///< of a TorchScript model
+    std::string file_sha256;      ///< lets a peer without the file (auxiliary) prove that it means the same
+    std::string size = "tiny";    ///< preset of a built-in model; the numbers below override it where not 0
+    std::int64_t vocabulary_size = 0;
+    std::int64_t embedding_size = 0;
+    std::int64_t hidden_size = 0;
+    std::int64_t intermediate_size = 0;
+    std::int64_t layers = 0;
+    std::int64_t heads = 0;
+    std::int64_t channels = 0;  ///< width of the first layer of a convnet or resnet
+    double dropout = 0;
+};
+
+struct DataSection {
+    std::string kind = "text";         ///< "text", "tokens", "images" or "fashion-mnist"
+    std::filesystem::path path;        ///< file or folder
+    std::filesystem::path vocabulary;  ///< SentencePiece model of a "text" data set
+    std::string vocabulary_sha256;     ///< as model.file_sha256
+    std::int64_t sequence_length = 128;
+    std::int64_t vocabulary_size = 0;   ///< "tokens": ids are below it; 0 does not check
+    std::int64_t micro_batch_size = 8;  ///< samples this peer computes at once
+    double held_out = 0.02;             ///< share that is never trained on
+    double masked = 0.15;               ///< share of the tokens to guess ("text")
+};
+
+struct OptimizerSection {
+    std::string name = "lamb";  ///< "lamb", "adamw" or "sgd"
+    std::array<double, 2> betas = {0.9, 0.999};
+    double epsilon = 1e-6;
+    double weight_decay = 0.01;  ///< not applied to biases and normalisation
+    double momentum = 0.9;       ///< "sgd"
+    bool nesterov = false;       ///< "sgd"
+    bool bias_correction = true;
+    double maximum_weight_norm = 10000;  ///< "lamb": upper clamp of ||w|| in the trust ratio
+    double clip_gradient_norm = 1;       ///< of the swarm's average; 0: no clipping
+};
+
+struct ScheduleSection {
+    std::string kind = "linear";  ///< "constant", "linear" or "cosine", after a linear warm-up
+    double learning_rate = 1e-3;  ///< at the peak
+    double final_learning_rate = 0;
+    std::int64_t warmup_steps = 0;
+    std::int64_t total_steps = 0;  ///< where the final rate is reached; 0: run.steps
+};
+
+struct AveragingSection {
+    std::string codec = "fp16";        ///< of gradients; a name that compress::make_codec knows
+    std::string state_codec = "fp32";  ///< of the state that newcomers load
+    std::int64_t chunk_elements = 65536;
+    std::int64_t maximum_group = 64;
+    double bandwidth = 0;        ///< megabits per second of this peer; 0: unknown, counts as the mean
+    double join_timeout = 5;     ///< seconds
+    double stall_timeout = 1.5;  ///< seconds
+};
+
+struct NetworkSection {
+    std::vector<std::string> bootstrap;  ///< "host:port" of peers that are usually there
+    std::string listen_host = "0.0.0.0";
+    std::int64_t listen_port = 0;       ///< TCP, and UDP of the directory; 0: any free port
+    std::vector<std::string> announce;  ///< "host:port" under which others reach this peer; empty: found out
+    bool client_mode = false;           ///< accept no connection
+    double dial_timeout = 10;           ///< seconds
+    double peer_timeout = 2;            ///< seconds of silence after which a peer is lost
+};
+
+struct PeerSection {
+    std::string name;                ///< for humans; empty: the short PeerId
+    std::filesystem::path folder;    ///< key, metrics, checkpoints; empty: "shoal-<run>" here
+    std::filesystem::path key_file;  ///< empty: key.pem in the folder
+    std::int64_t threads = 0;        ///< of the computation; 0: all cores
+    double load = 1;                 ///< share of the time to compute, in (0, 1]
+    std::string metrics_host = "127.0.0.1";
+    std::int64_t metrics_port = -1;  ///< Prometheus; -1: none, 0: any free port
+};
+
+struct CheckpointSection {
+    std::int64_t every = 100;      ///< steps; 0: never
+    std::int64_t keep = 3;         ///< newest ones
+    std::filesystem::path folder;  ///< empty: "checkpoints" in the peer's folder
+};
+
+struct RunDefinition {
+    RunSection run;
+    ModelSection model;
+    DataSection data;
+    OptimizerSection optimizer;
+    ScheduleSection schedule;
+    AveragingSection averaging;
+    NetworkSection network;
+    PeerSection peer;
+    CheckpointSection checkpoints;
+
+    /// The peer's folder with its default filled in.
+    std::filesystem::path peer_folder() const;
+    std::filesystem::path checkpoint_folder() const;
+    std::filesystem::path key_file() const;
+    /// Where the schedule ends: schedule.total_steps or run.steps.
+    std::int64_t schedule_steps() const {
+        return schedule.total_steps > 0 ? schedule.total_steps : run.steps;
+    }
+};
+
+/// A setting from the command line. `origin` is what the user typed, for messages: "--set run.steps=x",
+/// "--port 99999".
+struct Override {
+    std::string key;  ///< "section.key"
+    std::string value;
+    std::string origin;
+};
+
+/// "section.key=value" as given to --set. Throws Error(invalid_argument) if there is no '=' or no '.'.
+Override parse_override(const std::string& text);
+
+/// What the definition is wanted for; decides what must be there.
+enum class Purpose {
+    training,   ///< everything: run, model, data
+    averaging,  ///< an auxiliary peer: all that peers share, no data file
+    meeting,    ///< a bootstrap peer, status, doctor: nothing is required
+};
+
+/// Reads a run file, applies overrides (later ones win), and checks everything. Relative paths in the file
+/// are taken from the file's folder, those in overrides from the working folder.
+/// Throws Error(bad_input) that lists all problems at once, each as "file:line:column: text"; or
+/// Error(invalid_argument) when only overrides are wrong.
+RunDefinition load_definition(const std::filesystem::path& file, const std::vector<Override>& overrides,
+                              Purpose purpose);
+
+/// The same from text. @param name  stands for the file in messages; its folder is where relative paths
+/// start.
+RunDefinition parse_definition(std::string_view toml, const std::filesystem::path& name,
+                               const std::vector<Override>& overrides, Purpose purpose);
+
+/// The same without a file: defaults and overrides.
+RunDefinition definition_from(const std::vector<Override>& overrides, Purpose purpose);
+
+/// What all peers of a run must share, for the handshake: names as in the file ("optimizer.name"), values in
+/// one canonical form, and the SHA-256 of the vocabulary and of a TorchScript file, read here unless the run
+/// file states them. Throws Error(bad_input) if such a file is missing, or differs from the stated hash.
+net::AgreedSettings agreed_settings(const RunDefinition& definition);
+
+/// A commented run file with every key at its default: a start for one's own.
+std::string definition_template();
+
+}  // namespace shoal::run

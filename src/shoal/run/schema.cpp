@@ -1,0 +1,444 @@
+#include "shoal/run/schema.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+#include <utility>
+
+#include "shoal/base/error.h"
+#include "shoal/compress/codec.h"
+
+namespace shoal::run {
+namespace {
+
+using Check = std::function<std::string(const Value&)>;
+
+std::string number_text(double number) {
+    std::string text = fmt::format("{}", number);
+    if (text.find_first_of(".eni") == std::string::npos) text += ".0";
+    return text;
+}
+
+std::string in_quotes(std::string_view text) {
+    std::string result = "\"";
+    for (const char c : text) {
+        if (c == '"' || c == '\\') {
+            result += '\\';
+            result += c;
+        } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+            result += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
+        } else {
+            result += c;
+        }
+    }
+    return result + '"';
+}
+
+Check anything() {
+    return [](const Value&) { return std::string(); };
+}
+
+Check between(std::int64_t low, std::int64_t high) {
+    return [=](const Value& value) -> std::string {
+        const std::int64_t number = std::get<std::int64_t>(value);
+        if (number < low) return fmt::format("must be at least {}, not {}", low, number);
+        if (number > high) return fmt::format("must be at most {}, not {}", high, number);
+        return {};
+    };
+}
+
+Check at_least(std::int64_t low) {
+    return between(low, std::int64_t{1} << 52);
+}
+
+enum class Bound { open, closed };
+
+/// low and high with the bounds as given; NaN and infinity never pass.
+Check range(Bound low_bound, double low, double high, Bound high_bound) {
+    return [=](const Value& value) -> std::string {
+        const double number = std::get<double>(value);
+        if (!std::isfinite(number)) return fmt::format("must be a finite number, not {}", number);
+        if (low_bound == Bound::closed ? number < low : number <= low)
+            return fmt::format("must be {} {}, not {}",
+                               low_bound == Bound::closed ? "at least" : "greater than", low, number);
+        if (high_bound == Bound::closed ? number > high : number >= high)
+            return fmt::format("must be {} {}, not {}", high_bound == Bound::closed ? "at most" : "less than",
+                               high, number);
+        return {};
+    };
+}
+
+Check not_negative() {
+    return range(Bound::closed, 0, 1e12, Bound::closed);
+}
+Check positive() {
+    return range(Bound::open, 0, 1e12, Bound::closed);
+}
+
+Check one_of(std::vector<std::string> words) {
+    return [words = std::move(words)](const Value& value) -> std::string {
+        const std::string& word = std::get<std::string>(value);
+        if (std::find(words.begin(), words.end(), word) != words.end()) return {};
+        const std::string guess = nearest(word, words);
+        return fmt::format("must be one of {}, not {}{}", fmt::join(words, ", "), in_quotes(word),
+                           guess.empty() ? "" : " (did you mean " + guess + "?)");
+    };
+}
+
+Check sha256_or_empty() {
+    return [](const Value& value) -> std::string {
+        const std::string& text = std::get<std::string>(value);
+        const bool fine = text.empty() || (text.size() == 64 &&
+                                           text.find_first_not_of("0123456789abcdef") == std::string::npos);
+        return fine ? "" : "must be 64 lower-case hexadecimal digits";
+    };
+}
+
+/// A name that goes into keys, file names and messages.
+Check plain_name(std::size_t maximum) {
+    return [=](const Value& value) -> std::string {
+        const std::string& text = std::get<std::string>(value);
+        if (text.size() > maximum)
+            return fmt::format("must have at most {} characters, not {}", maximum, text.size());
+        for (const char c : text)
+            if (!(std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.'))
+                return "may have letters, digits, '-', '_' and '.' only, not " + in_quotes(std::string(1, c));
+        return {};
+    };
+}
+
+Check endpoints() {
+    return [](const Value& value) -> std::string {
+        for (const std::string& text : std::get<std::vector<std::string>>(value)) {
+            try {
+                if (net::Endpoint::parse(text).port == 0) return in_quotes(text) + " has port 0";
+            } catch (const Error&) {
+                return in_quotes(text) + " is no address of the form host:port";
+            }
+        }
+        return {};
+    };
+}
+
+Check betas() {
+    return [](const Value& value) -> std::string {
+        const auto& numbers = std::get<std::vector<double>>(value);
+        if (numbers.size() != 2) return fmt::format("must be two numbers, not {}", numbers.size());
+        for (const double number : numbers)
+            if (!(number >= 0 && number < 1))
+                return fmt::format("each must be at least 0 and less than 1, not {}", number);
+        return {};
+    };
+}
+
+template <typename T>
+constexpr FieldType type_of() {
+    if constexpr (std::is_same_v<T, bool>) return FieldType::flag;
+    if constexpr (std::is_same_v<T, std::int64_t>) return FieldType::integer;
+    if constexpr (std::is_same_v<T, double>) return FieldType::number;
+    if constexpr (std::is_same_v<T, std::string>) return FieldType::text;
+    if constexpr (std::is_same_v<T, std::filesystem::path>) return FieldType::path;
+    if constexpr (std::is_same_v<T, std::vector<std::string>>) return FieldType::texts;
+    return FieldType::numbers;
+}
+
+std::vector<std::string> codecs() {
+    const auto names = compress::codec_names();
+    return {names.begin(), names.end()};
+}
+
+enum class Scope { shared, own };
+
+/// Collects the fields of one section.
+template <typename Section>
+class SectionFields {
+  public:
+    SectionFields(std::vector<Field>& all, std::string name, Section RunDefinition::* section)
+        : all_(all), name_(std::move(name)), section_(section) {}
+
+    template <typename T>
+    SectionFields& add(std::string key, T Section::* member, Scope scope, Check check, std::string meaning,
+                       std::string flag = {}) {
+        Field field;
+        field.section = name_;
+        field.key = std::move(key);
+        field.type = type_of<T>();
+        field.meaning = std::move(meaning);
+        field.shared = scope == Scope::shared;
+        field.flag = std::move(flag);
+        field.check = std::move(check);
+        field.get = [section = section_, member](const RunDefinition& definition) -> Value {
+            const T& value = definition.*section.*member;
+            if constexpr (std::is_same_v<T, std::filesystem::path>) {
+                return value.string();
+            } else if constexpr (std::is_same_v<T, std::array<double, 2>>) {
+                return std::vector<double>(value.begin(), value.end());
+            } else {
+                return value;
+            }
+        };
+        field.set = [section = section_, member](RunDefinition& definition, Value value) {
+            T& target = definition.*section.*member;
+            if constexpr (std::is_same_v<T, std::filesystem::path>) {
+                target = std::get<std::string>(value);
+            } else if constexpr (std::is_same_v<T, std::array<double, 2>>) {
+                const auto& numbers = std::get<std::vector<double>>(value);
+                std::copy_n(numbers.begin(), std::min<std::size_t>(numbers.size(), 2), target.begin());
+            } else {
+                target = std::get<T>(std::move(value));
+            }
+        };
+        all_.push_back(std::move(field));
+        return *this;
+    }
+
+  private:
+    std::vector<Field>& all_;
+    std::string name_;
+    Section RunDefinition::* section_;
+};
+
+void add_common_fields(std::vector<Field>& all) {
+    using enum Scope;
+    SectionFields(all, "run", &RunDefinition::run)
+        .add("name", &RunSection::name, shared, plain_name(40), "names the swarm; letters, digits, - _ .",
+             "--run")
+        .add("target_batch_size", &RunSection::target_batch_size, shared, at_least(1),
+             "samples that the whole swarm accumulates for one step")
+        .add("steps", &RunSection::steps, shared, at_least(1), "training ends after so many steps")
+        .add("seed", &RunSection::seed, shared, at_least(0), "of the first parameters and the data order")
+        .add("evaluate_every", &RunSection::evaluate_every, own, at_least(0),
+             "steps between two held-out losses; 0: never");
+    SectionFields(all, "model", &RunDefinition::model)
+        .add("kind", &ModelSection::kind, shared, one_of({"albert", "convnet", "resnet", "torchscript"}),
+             "albert, convnet, resnet or torchscript")
+        .add("file", &ModelSection::file, own, anything(),
+             "a TorchScript model whose forward returns the loss (kind torchscript)")
+        .add("file_sha256", &ModelSection::file_sha256, own, sha256_or_empty(),
+             "states the file's SHA-256, for peers that do not have it (auxiliary ones)")
+        .add("size", &ModelSection::size, shared, one_of({"tiny", "small", "base", "large"}),
+             "preset of a built-in model: tiny, small, base or large; numbers that follow override it")
+        .add("vocabulary_size", &ModelSection::vocabulary_size, shared, between(0, 1 << 24),
+             "0: as the vocabulary has")
+        .add("embedding_size", &ModelSection::embedding_size, shared, between(0, 1 << 20), "0: by size")
+        .add("hidden_size", &ModelSection::hidden_size, shared, between(0, 1 << 20), "0: by size")
+        .add("intermediate_size", &ModelSection::intermediate_size, shared, between(0, 1 << 22), "0: by size")
+        .add("layers", &ModelSection::layers, shared, between(0, 1024), "0: by size")
+        .add("heads", &ModelSection::heads, shared, between(0, 1024), "0: by size")
+        .add("channels", &ModelSection::channels, shared, between(0, 1 << 16),
+             "of the first layer of a convnet or resnet; 0: by size")
+        .add("dropout", &ModelSection::dropout, shared, range(Bound::closed, 0, 1, Bound::open),
+             "probability, in [0, 1)");
+    SectionFields(all, "data", &RunDefinition::data)
+        .add("kind", &DataSection::kind, shared, one_of({"text", "tokens", "images", "fashion-mnist"}),
+             "text, tokens, images or fashion-mnist")
+        .add("path", &DataSection::path, own, anything(),
+             "the file, or the folder of the images; fashion-mnist finds Debian's package by itself",
+             "--data")
+        .add("vocabulary", &DataSection::vocabulary, own, anything(), "SentencePiece model (kind text)")
+        .add("vocabulary_sha256", &DataSection::vocabulary_sha256, own, sha256_or_empty(),
+             "states its SHA-256, for peers that do not have it (auxiliary ones)")
+        .add("sequence_length", &DataSection::sequence_length, shared, between(4, 1 << 16),
+             "tokens a sample (kinds text and tokens)")
+        .add("vocabulary_size", &DataSection::vocabulary_size, shared, between(0, 1 << 24),
+             "kind tokens: every id is below it; 0 does not check")
+        .add("micro_batch_size", &DataSection::micro_batch_size, own, between(1, 1 << 20),
+             "samples that this peer computes at once", "--micro-batch-size")
+        .add("held_out", &DataSection::held_out, shared, range(Bound::open, 0, 0.5, Bound::closed),
+             "share of the data that is never trained on, in (0, 0.5]")
+        .add("masked", &DataSection::masked, shared, range(Bound::open, 0, 0.5, Bound::closed),
+             "share of the tokens to guess, in (0, 0.5] (kind text)");
+}
+
+void add_step_fields(std::vector<Field>& all) {
+    using enum Scope;
+    SectionFields(all, "optimizer", &RunDefinition::optimizer)
+        .add("name", &OptimizerSection::name, shared, one_of({"lamb", "adamw", "sgd"}), "lamb, adamw or sgd")
+        .add("betas", &OptimizerSection::betas, shared, betas(), "decay of the moments (lamb, adamw)")
+        .add("epsilon", &OptimizerSection::epsilon, shared, range(Bound::open, 0, 1, Bound::closed),
+             "added to the denominator (lamb, adamw)")
+        .add("weight_decay", &OptimizerSection::weight_decay, shared,
+             range(Bound::closed, 0, 1, Bound::closed), "not applied to biases and normalisation")
+        .add("momentum", &OptimizerSection::momentum, shared, range(Bound::closed, 0, 1, Bound::open), "sgd")
+        .add("nesterov", &OptimizerSection::nesterov, shared, anything(), "sgd")
+        .add("bias_correction", &OptimizerSection::bias_correction, shared, anything(), "lamb and adamw")
+        .add("maximum_weight_norm", &OptimizerSection::maximum_weight_norm, shared, positive(),
+             "lamb: upper clamp of a layer's norm in the trust ratio")
+        .add("clip_gradient_norm", &OptimizerSection::clip_gradient_norm, shared, not_negative(),
+             "of the swarm's average gradient; 0: no clipping");
+    SectionFields(all, "schedule", &RunDefinition::schedule)
+        .add("kind", &ScheduleSection::kind, shared, one_of({"constant", "linear", "cosine"}),
+             "after the warm-up: constant, linear or cosine")
+        .add("learning_rate", &ScheduleSection::learning_rate, shared,
+             range(Bound::open, 0, 1e3, Bound::closed), "at the peak")
+        .add("final_learning_rate", &ScheduleSection::final_learning_rate, shared,
+             range(Bound::closed, 0, 1e3, Bound::closed), "where the schedule ends")
+        .add("warmup_steps", &ScheduleSection::warmup_steps, shared, at_least(0), "linear, from 0")
+        .add("total_steps", &ScheduleSection::total_steps, shared, at_least(0),
+             "where final_learning_rate is reached; 0: run.steps");
+    SectionFields(all, "averaging", &RunDefinition::averaging)
+        .add("codec", &AveragingSection::codec, shared, one_of(codecs()),
+             "how gradients travel: " + fmt::format("{}", fmt::join(codecs(), ", ")), "--codec")
+        .add("state_codec", &AveragingSection::state_codec, shared, one_of(codecs()),
+             "how a newcomer's state travels; fp32 alone keeps the same bits on all peers")
+        .add("chunk_elements", &AveragingSection::chunk_elements, shared, between(1024, 1 << 18),
+             "numbers in one message")
+        .add("maximum_group", &AveragingSection::maximum_group, shared, between(2, 4096),
+             "peers in one averaging round")
+        .add("bandwidth", &AveragingSection::bandwidth, own, not_negative(),
+             "megabits per second of this peer; 0: unknown", "--bandwidth")
+        .add("join_timeout", &AveragingSection::join_timeout, own, range(Bound::open, 0, 3600, Bound::closed),
+             "seconds a leader may take to answer, beyond what its peers announced")
+        .add("stall_timeout", &AveragingSection::stall_timeout, own,
+             range(Bound::open, 0, 3600, Bound::closed),
+             "seconds without a byte until a member counts as lost");
+}
+
+void add_peer_fields(std::vector<Field>& all) {
+    using enum Scope;
+    SectionFields(all, "network", &RunDefinition::network)
+        .add("bootstrap", &NetworkSection::bootstrap, own, endpoints(),
+             "\"host:port\" of peers that are usually there", "--bootstrap")
+        .add("listen_host", &NetworkSection::listen_host, own, anything(),
+             "interface; 0.0.0.0 is all of them", "--listen")
+        .add("listen_port", &NetworkSection::listen_port, own, between(0, 65535),
+             "TCP, and UDP for the directory; 0: any free one", "--port")
+        .add("announce", &NetworkSection::announce, own, endpoints(),
+             "\"host:port\" under which others reach this peer; empty: found out", "--announce")
+        .add("client_mode", &NetworkSection::client_mode, own, anything(),
+             "true: accept no connection (behind a firewall)", "--client")
+        .add("dial_timeout", &NetworkSection::dial_timeout, own, range(Bound::open, 0, 3600, Bound::closed),
+             "seconds until a connection must stand")
+        .add("peer_timeout", &NetworkSection::peer_timeout, own,
+             range(Bound::closed, 0.2, 3600, Bound::closed),
+             "seconds of silence until a peer counts as lost");
+    SectionFields(all, "peer", &RunDefinition::peer)
+        .add("name", &PeerSection::name, own, plain_name(24), "for humans; empty: a part of the PeerId",
+             "--name")
+        .add("folder", &PeerSection::folder, own, anything(),
+             "key, metrics and checkpoints; empty: shoal-<run> in the working folder", "--folder")
+        .add("key_file", &PeerSection::key_file, own, anything(),
+             "the peer's identity; empty: key.pem in folder", "--key")
+        .add("threads", &PeerSection::threads, own, between(0, 4096), "of the computation; 0: all cores",
+             "--threads")
+        .add("load", &PeerSection::load, own, range(Bound::open, 0, 1, Bound::closed),
+             "share of the time to compute, in (0, 1]: leaves room for other work", "--load")
+        .add("metrics_host", &PeerSection::metrics_host, own, anything(),
+             "where Prometheus metrics are served")
+        .add("metrics_port", &PeerSection::metrics_port, own, between(-1, 65535),
+             "-1: not at all; 0: any free port", "--metrics-port");
+    SectionFields(all, "checkpoints", &RunDefinition::checkpoints)
+        .add("every", &CheckpointSection::every, own, at_least(0), "steps between two; 0: never")
+        .add("keep", &CheckpointSection::keep, own, between(1, 1 << 20), "how many of the newest stay")
+        .add("folder", &CheckpointSection::folder, own, anything(),
+             "empty: checkpoints in the peer's folder");
+}
+
+}  // namespace
+
+std::string_view to_string(FieldType type) {
+    switch (type) {
+        case FieldType::flag:
+            return "true or false";
+        case FieldType::integer:
+            return "a whole number";
+        case FieldType::number:
+            return "a number";
+        case FieldType::text:
+            return "a text in quotes";
+        case FieldType::path:
+            return "a path in quotes";
+        case FieldType::texts:
+            return "a list of texts";
+        case FieldType::numbers:
+            return "a list of numbers";
+    }
+    return "a value";
+}
+
+const std::vector<Field>& fields() {
+    static const std::vector<Field> all = [] {
+        std::vector<Field> made;
+        add_common_fields(made);
+        add_step_fields(made);
+        add_peer_fields(made);
+        return made;
+    }();
+    return all;
+}
+
+const Field* find_field(std::string_view section, std::string_view key) {
+    for (const Field& field : fields())
+        if (field.section == section && field.key == key) return &field;
+    return nullptr;
+}
+
+const std::vector<SectionInfo>& sections() {
+    static const std::vector<SectionInfo> all = {
+        {"run", "What all peers work on together."},
+        {"model", "What is trained. All peers must say the same."},
+        {"data", "What it is trained on. Paths and micro_batch_size are a peer's own."},
+        {"optimizer", "One step of the whole swarm. All peers must say the same."},
+        {"schedule", "The learning rate, a function of the swarm's step. All peers must say the same."},
+        {"averaging", "How gradients become one average."},
+        {"network", "How this peer is reached and reaches others."},
+        {"peer", "This peer alone; usually given as flags."},
+        {"checkpoints", "Safetensors files that PyTorch opens, too; a stopped run goes on from them."},
+    };
+    return all;
+}
+
+std::string to_toml(const Value& value) {
+    struct Writer {
+        std::string operator()(bool flag) const { return flag ? "true" : "false"; }
+        std::string operator()(std::int64_t number) const { return fmt::format("{}", number); }
+        std::string operator()(double number) const { return number_text(number); }
+        std::string operator()(const std::string& text) const { return in_quotes(text); }
+        std::string operator()(const std::vector<std::string>& texts) const {
+            std::vector<std::string> parts;
+            for (const std::string& text : texts) parts.push_back(in_quotes(text));
+            return fmt::format("[{}]", fmt::join(parts, ", "));
+        }
+        std::string operator()(const std::vector<double>& numbers) const {
+            std::vector<std::string> parts;
+            for (const double number : numbers) parts.push_back(number_text(number));
+            return fmt::format("[{}]", fmt::join(parts, ", "));
+        }
+    };
+    return std::visit(Writer{}, value);
+}
+
+std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
+    const auto distance = [](std::string_view a, std::string_view b) {
+        // Rows of the usual table: edits between a's first i and b's first j letters; a swap of neighbours
+        // is one edit.
+        std::vector<std::vector<std::size_t>> table(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
+        for (std::size_t i = 0; i <= a.size(); ++i) {
+            for (std::size_t j = 0; j <= b.size(); ++j) {
+                if (i == 0 || j == 0) {
+                    table[i][j] = i + j;
+                    continue;
+                }
+                const std::size_t change = a[i - 1] == b[j - 1] ? 0 : 1;
+                table[i][j] =
+                    std::min({table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + change});
+                if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                    table[i][j] = std::min(table[i][j], table[i - 2][j - 2] + 1);
+            }
+        }
+        return table[a.size()][b.size()];
+    };
+    if (word.size() > 64) return {};
+    std::string best;
+    std::size_t best_distance = std::max<std::size_t>(1, word.size() / 3) + 1;
+    for (const std::string& candidate : candidates) {
+        const std::size_t edits = distance(word, candidate);
+        if (edits < best_distance) {
+            best = candidate;
+            best_distance = edits;
+        }
+    }
+    return best;
+}
+
+}  // namespace shoal::run

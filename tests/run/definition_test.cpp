@@ -1,0 +1,308 @@
+// A run file is read completely or refused with every problem in its place.
+#include "shoal/run/definition.h"
+
+#include <algorithm>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+
+#include "shoal/base/error.h"
+#include "shoal/base/hash.h"
+#include "shoal/run/schema.h"
+
+namespace shoal::run {
+namespace {
+
+/// A file that trains, to be spoilt by tests.
+std::string good_file() {
+    return R"([run]
+name = "albert-demo"
+target_batch_size = 512
+steps = 300
+
+[model]
+kind = "albert"
+size = "tiny"
+
+[data]
+kind = "text"
+path = "handbook.txt"
+vocabulary = "handbook.model"
+
+[schedule]
+learning_rate = 2e-3
+warmup_steps = 20
+)";
+}
+
+std::string problems_of(const std::string& toml, const std::vector<Override>& overrides = {},
+                        Purpose purpose = Purpose::training) {
+    try {
+        parse_definition(toml, "run.toml", overrides, purpose);
+    } catch (const Error& error) {
+        EXPECT_TRUE(error.kind() == ErrorKind::bad_input || error.kind() == ErrorKind::invalid_argument);
+        return error.what();
+    }
+    return "no problem";
+}
+
+std::string replaced(std::string text, const std::string& old, const std::string& with) {
+    const std::size_t place = text.find(old);
+    EXPECT_NE(place, std::string::npos) << old;
+    return text.replace(place, old.size(), with);
+}
+
+Override flag(const std::string& key, const std::string& value) {
+    Override result;
+    result.key = key;
+    result.value = value;
+    result.origin = "--set " + key + "=" + value;
+    return result;
+}
+
+TEST(RunDefinition, ReadsValuesAndKeepsDefaultsForTheRest) {
+    const RunDefinition d = parse_definition(good_file(), "folder/run.toml", {}, Purpose::training);
+    EXPECT_EQ(d.run.name, "albert-demo");
+    EXPECT_EQ(d.run.target_batch_size, 512);
+    EXPECT_DOUBLE_EQ(d.schedule.learning_rate, 2e-3);
+    EXPECT_EQ(d.schedule_steps(), 300);
+    EXPECT_EQ(d.optimizer.name, "lamb");
+    EXPECT_EQ(d.peer_folder(), "shoal-albert-demo");
+    EXPECT_EQ(d.checkpoint_folder(), "shoal-albert-demo/checkpoints");
+    EXPECT_EQ(d.key_file(), "shoal-albert-demo/key.pem");
+}
+
+TEST(RunDefinition, TakesRelativePathsFromTheFilesFolderAndThoseOfFlagsFromTheWorkingFolder) {
+    const RunDefinition d = parse_definition(good_file(), "some/folder/run.toml",
+                                             {flag("data.vocabulary", "mine.model")}, Purpose::training);
+    EXPECT_EQ(d.data.path, "some/folder/handbook.txt");
+    EXPECT_EQ(d.data.vocabulary, "mine.model");
+}
+
+TEST(RunDefinition, AWholeNumberIsFineWhereANumberIsAsked) {
+    const RunDefinition d =
+        parse_definition(replaced(good_file(), "2e-3", "1"), "run.toml", {}, Purpose::training);
+    EXPECT_DOUBLE_EQ(d.schedule.learning_rate, 1.0);
+}
+
+TEST(RunDefinition, AModelFileMayBeGivenInOneLine) {
+    const RunDefinition d = parse_definition(
+        "model = \"my_model.pt\"\n[run]\nname = \"x\"\n[data]\nkind = \"tokens\"\npath = \"t\"\n",
+        "a/run.toml", {}, Purpose::training);
+    EXPECT_EQ(d.model.kind, "torchscript");
+    EXPECT_EQ(d.model.file, "a/my_model.pt");
+}
+
+TEST(RunDefinition, LaterFlagsWinOverEarlierOnesAndOverTheFile) {
+    const RunDefinition d = parse_definition(
+        good_file(), "run.toml",
+        {flag("run.steps", "5"), flag("run.steps", "30"), flag("network.bootstrap", "a:1, [::1]:2"),
+         flag("optimizer.betas", "0.5,0.75"), flag("network.client_mode", "true"), flag("peer.load", "0.5")},
+        Purpose::training);
+    EXPECT_EQ(d.run.steps, 30);
+    EXPECT_EQ(d.network.bootstrap, (std::vector<std::string>{"a:1", "[::1]:2"}));
+    EXPECT_EQ(d.optimizer.betas[1], 0.75);
+    EXPECT_TRUE(d.network.client_mode);
+    EXPECT_EQ(d.peer.load, 0.5);
+}
+
+struct BadFile {
+    std::string sentence, old, with, expected;
+};
+
+class BadRunFile : public testing::TestWithParam<BadFile> {};
+
+TEST_P(BadRunFile, IsRefusedWithItsPlace) {
+    const BadFile& bad = GetParam();
+    EXPECT_EQ(problems_of(replaced(good_file(), bad.old, bad.with)), bad.expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Problems, BadRunFile,
+    testing::Values(
+        BadFile{"UnknownKey", "target_batch_size", "target_batchsize",
+                "run.toml:3:1: unknown key 'target_batchsize' in [run] (did you mean 'target_batch_size'?)"},
+        BadFile{"KeyOfAnotherSection", "steps = 300", "learning_rate = 1",
+                "run.toml:4:1: unknown key 'learning_rate' in [run] (it belongs in [schedule])"},
+        BadFile{"UnknownSection", "[schedule]", "[shedule]",
+                "run.toml:15:2: unknown section [shedule] (did you mean [schedule]?)"},
+        BadFile{"KeyOutsideSections", "[run]", "seed = 1\n[run]",
+                "run.toml:1:1: unknown key 'seed' outside any section (it belongs in [run])"},
+        BadFile{"TextForNumber", "= 512", "= \"512\"",
+                "run.toml:3:21: [run] target_batch_size must be a whole number, not a text"},
+        BadFile{"FractionForWholeNumber", "= 512", "= 512.5",
+                "run.toml:3:21: [run] target_batch_size must be a whole number, not a number"},
+        BadFile{"NumberForText", "\"albert-demo\"", "7",
+                "run.toml:2:8: [run] name must be a text in quotes, not a whole number"},
+        BadFile{"ListOfWrongThings", "[data]", "[network]\nbootstrap = [1]\n[data]",
+                "run.toml:11:13: [network] bootstrap must be a list of texts, not a list"},
+        BadFile{"Zero", "= 512", "= 0", "run.toml:3:21: [run] target_batch_size must be at least 1, not 0"},
+        BadFile{"Negative", "= 300", "= -1", "run.toml:4:9: [run] steps must be at least 1, not -1"},
+        BadFile{"NotFinite", "2e-3", "nan",
+                "run.toml:16:17: [schedule] learning_rate must be a finite number, not nan"},
+        BadFile{"BadWord", "\"tiny\"", "\"tyny\"",
+                "run.toml:8:8: [model] size must be one of tiny, small, base, large, not \"tyny\" (did you "
+                "mean tiny?)"},
+        BadFile{"BadName", "albert-demo", "albert/demo",
+                "run.toml:2:8: [run] name may have letters, digits, '-', '_' and '.' only, not \"/\""},
+        BadFile{"BadAddress", "[data]", "[network]\nbootstrap = [\"nowhere\"]\n[data]",
+                "run.toml:11:13: [network] bootstrap \"nowhere\" is no address of the form host:port"},
+        BadFile{"SectionAsValue", "[run]\nname", "peer = 3\n[run]\nname",
+                "run.toml:1:8: 'peer' must be a section [peer], not a whole number"},
+        BadFile{"WarmupBeyondEnd", "warmup_steps = 20", "warmup_steps = 301",
+                "run.toml:17:16: [schedule] warmup_steps 301 is beyond the end of the schedule, step 300"},
+        BadFile{"MissingVocabulary", "vocabulary = \"handbook.model\"\n", "",
+                "run.toml:11:8: [data] vocabulary is missing: kind text needs a SentencePiece model"},
+        BadFile{"MissingName", "name = \"albert-demo\"", "",
+                "run.toml: [run] name is missing: it names the swarm"},
+        BadFile{"WrongDataForModel", "kind = \"text\"", "kind = \"images\"",
+                "run.toml:11:8: [data] kind must be text for [model] kind albert, not images"},
+        BadFile{"ClientWithoutBootstrap", "[data]", "[network]\nclient_mode = true\n[data]",
+                "run.toml:11:15: [network] client_mode = true accepts no connection, so it needs [network] "
+                "bootstrap"},
+        BadFile{"MicroBatchTooLarge", "[data]", "[data]\nmicro_batch_size = 513",
+                "run.toml:11:20: [data] micro_batch_size 513 is larger than [run] target_batch_size 512"}),
+    [](const auto& parameter) { return parameter.param.sentence; });
+
+TEST(RunDefinition, SyntaxErrorsHaveAPlaceToo) {
+    EXPECT_EQ(problems_of("[run]\nname = albert\n").substr(0, 36), "run.toml:2:8: this is not TOML: Erro");
+}
+
+TEST(RunDefinition, TellsAllProblemsAtOnceInTheOrderOfTheFileAndThenTheFlags) {
+    const std::string file = "[run]\nname = 1\nstepps = 2\n[schedule]\nlearning_rate = -1\n";
+    EXPECT_EQ(problems_of(file, {flag("run.sed", "1")}),
+              "4 problems in run.toml:\n"
+              "  run.toml:2:8: [run] name must be a text in quotes, not a whole number\n"
+              "  run.toml:3:1: unknown key 'stepps' in [run] (did you mean 'steps'?)\n"
+              "  run.toml:5:17: [schedule] learning_rate must be greater than 0, not -1\n"
+              "  --set run.sed=1: unknown key 'sed' in [run] (did you mean 'seed'?)");
+}
+
+TEST(RunDefinition, NamesTheFlagThatIsWrong) {
+    EXPECT_EQ(problems_of(good_file(), {flag("run.steps", "many")}),
+              "--set run.steps=many: [run] steps must be a whole number, not 'many'");
+    EXPECT_EQ(problems_of(good_file(), {flag("network.listen_port", "65536")}),
+              "--set network.listen_port=65536: [network] listen_port must be at most 65535, not 65536");
+    EXPECT_EQ(problems_of(good_file(), {flag("run.steps", "99999999999999999999")}),
+              "--set run.steps=99999999999999999999: [run] steps must be a whole number, not "
+              "'99999999999999999999'");
+    EXPECT_THROW(parse_override("run.steps"), Error);
+    EXPECT_THROW(parse_override("steps=1"), Error);
+    EXPECT_THROW(parse_override(".steps=1"), Error);
+    EXPECT_THROW(parse_override("run.=1"), Error);
+    EXPECT_EQ(parse_override("peer.name=a=b.c").value, "a=b.c");
+}
+
+TEST(RunDefinition, AMissingFileIsBadInputThatNamesIt) {
+    try {
+        load_definition("no/such/run.toml", {}, Purpose::training);
+        FAIL();
+    } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::bad_input);
+        EXPECT_NE(std::string(error.what()).find("no/such/run.toml"), std::string::npos);
+    }
+}
+
+TEST(RunDefinition, AMeetingPointNeedsNoFileAtAll) {
+    const RunDefinition d = definition_from({flag("network.listen_port", "31337")}, Purpose::meeting);
+    EXPECT_EQ(d.network.listen_port, 31337);
+    EXPECT_THROW(definition_from({}, Purpose::averaging), Error);
+}
+
+TEST(RunDefinition, TheTemplateIsAValidFileThatSetsEveryDefault) {
+    std::string text = definition_template();
+    const RunDefinition from_comments = parse_definition(text, "t", {}, Purpose::meeting);
+    EXPECT_EQ(from_comments.run.name, "my-run");
+    // With every key uncommented the definition stays the same.
+    std::string uncommented;
+    std::size_t keys = 0;
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = text.find('\n', at);
+        std::string line = text.substr(at, end - at);
+        const bool key = line.starts_with("# ") && line.find(" = ") != std::string::npos;
+        uncommented += (key ? line.substr(2) : line) + "\n";
+        keys += key ? 1 : 0;
+        at = end + 1;
+    }
+    EXPECT_EQ(keys + 1, fields().size());
+    const RunDefinition all = parse_definition(uncommented, "t", {}, Purpose::meeting);
+    for (const Field& field : fields()) EXPECT_EQ(field.get(all), field.get(from_comments)) << field.name();
+}
+
+TEST(RunDefinition, EveryFieldSurvivesTheWayThroughTheFile) {
+    EXPECT_TRUE(rc::check([] {
+        const auto& all = fields();
+        const Field& field = all[*rc::gen::inRange<std::size_t>(0, all.size())];
+        RunDefinition definition;
+        const Value value = field.get(definition);
+        const std::string text = "[" + field.section + "]\n" + field.key + " = " + to_toml(value) + "\n";
+        if (!field.check(value).empty()) return;  // run.name has no default
+        const RunDefinition read = parse_definition(text, "t", {}, Purpose::meeting);
+        RC_ASSERT(field.get(read) == value);
+    }));
+}
+
+TEST(RunDefinition, ArbitraryBytesAreRefusedOrReadButNeverCrash) {
+    EXPECT_TRUE(rc::check([](const std::string& noise) {
+        std::string text = good_file();
+        const std::size_t at = *rc::gen::inRange<std::size_t>(0, text.size());
+        text.insert(at, noise);
+        try {
+            parse_definition(text, "t", {}, Purpose::training);
+        } catch (const Error& error) {
+            RC_ASSERT(error.kind() == ErrorKind::bad_input);
+        }
+    }));
+}
+
+class AgreedSettingsTest : public testing::Test {
+  protected:
+    AgreedSettingsTest() {
+        folder_ = std::filesystem::path(testing::TempDir()) /
+                  ("agreed-" + std::string(testing::UnitTest::GetInstance()->current_test_info()->name()));
+        std::filesystem::create_directories(folder_);
+        std::ofstream(folder_ / "handbook.model") << "vocabulary";
+    }
+    ~AgreedSettingsTest() override { std::filesystem::remove_all(folder_); }
+
+    std::string value_of(const RunDefinition& definition, const std::string& name) {
+        for (const auto& [key, value] : agreed_settings(definition))
+            if (key == name) return value;
+        return "absent";
+    }
+    RunDefinition read(const std::string& text) {
+        return parse_definition(text, folder_ / "run.toml", {}, Purpose::training);
+    }
+    std::filesystem::path folder_;
+};
+
+TEST_F(AgreedSettingsTest, HoldWhatAllPeersShareAndNothingOfTheirOwn) {
+    const RunDefinition d = read(good_file());
+    EXPECT_EQ(value_of(d, "run.target_batch_size"), "512");
+    EXPECT_EQ(value_of(d, "schedule.learning_rate"), "0.002");
+    EXPECT_EQ(value_of(d, "schedule.total_steps"), "300");
+    EXPECT_EQ(value_of(d, "data.vocabulary_sha256"), sha256(as_bytes("vocabulary")).hex());
+    EXPECT_EQ(value_of(d, "data.path"), "absent");
+    EXPECT_EQ(value_of(d, "data.micro_batch_size"), "absent");
+    EXPECT_EQ(value_of(d, "peer.name"), "absent");
+}
+
+TEST_F(AgreedSettingsTest, AStatedHashStandsForAFileThatIsNotThereAndIsHeldAgainstOneThatIs) {
+    const std::string hash(64, 'a');
+    const std::string stated =
+        replaced(good_file(), "[data]", "[data]\nvocabulary_sha256 = \"" + hash + "\"");
+    EXPECT_THROW(agreed_settings(read(stated)), Error);
+    std::filesystem::remove(folder_ / "handbook.model");
+    EXPECT_EQ(value_of(read(stated), "data.vocabulary_sha256"), hash);
+    EXPECT_THROW(agreed_settings(read(good_file())), Error);
+}
+
+TEST(Nearest, FindsATypingMistakeButNoStranger) {
+    EXPECT_EQ(nearest("lerning_rate", {"learning_rate", "kind"}), "learning_rate");
+    EXPECT_EQ(nearest("sede", {"seed"}), "seed");
+    EXPECT_EQ(nearest("banana", {"seed", "steps"}), "");
+    EXPECT_EQ(nearest("", {"seed"}), "");
+}
+
+}  // namespace
+}  // namespace shoal::run
