@@ -6,6 +6,7 @@
 #include <string>
 
 #include "shoal/base/clock.h"
+#include "shoal/base/error.h"
 #include "shoal/net/network.h"
 
 namespace shoal::net {
