@@ -1,0 +1,176 @@
+// What holds for every codec.
+#include "shoal/compress/codec.h"
+
+#include "compress/float_inputs.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include "shoal/base/error.h"
+
+namespace shoal::compress {
+namespace {
+
+using namespace shoal::test;
+
+ErrorKind kind_of_error(const std::function<void()>& action) {
+    try {
+        action();
+    } catch (const Error& error) {
+        return error.kind();
+    }
+    ADD_FAILURE() << "no error was thrown";
+    return ErrorKind::system;
+}
+
+class EveryCodec : public testing::TestWithParam<std::string_view> {
+  protected:
+    std::unique_ptr<const Codec> codec_ = make_codec(GetParam());
+};
+
+INSTANTIATE_TEST_SUITE_P(Codecs, EveryCodec, testing::ValuesIn(codec_names().begin(), codec_names().end()),
+                         [](const auto& codec) { return std::string(codec.param); });
+
+TEST(MakeCodec, refuses_an_unknown_name_and_lists_the_known_ones) {
+    try {
+        make_codec("fp17");
+        FAIL();
+    } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::invalid_argument);
+        EXPECT_STREQ(error.what(), "unknown codec 'fp17'; the known ones are fp32, fp16, bf16, blockwise8");
+    }
+}
+
+TEST_P(EveryCodec, knows_its_name) {
+    EXPECT_EQ(codec_->name(), GetParam());
+}
+
+TEST_P(EveryCodec, takes_no_bytes_for_no_values) {
+    EXPECT_EQ(codec_->encoded_size(0), 0U);
+    const Bytes encoded = codec_->encode({});
+    codec_->decode(encoded, {});
+    codec_->decode_scaled_add(encoded, 1, {});
+}
+
+TEST_P(EveryCodec, refuses_an_output_of_the_wrong_size) {
+    const std::vector<float> values(5000, 1.0F);
+    for (const std::size_t size : {codec_->encoded_size(5000) - 1, codec_->encoded_size(5000) + 1}) {
+        Bytes encoded(size);
+        EXPECT_EQ(kind_of_error([&] { codec_->encode(values, encoded); }), ErrorKind::invalid_argument);
+    }
+}
+
+TEST_P(EveryCodec, refuses_bytes_that_do_not_fit_the_number_of_values) {
+    std::vector<float> values(5000, 1.0F);
+    for (const std::size_t size :
+         {std::size_t{0}, codec_->encoded_size(5000) - 1, codec_->encoded_size(5000) + 1}) {
+        const Bytes encoded(size);
+        EXPECT_EQ(kind_of_error([&] { codec_->decode(encoded, values); }), ErrorKind::protocol_violation);
+        EXPECT_EQ(kind_of_error([&] { codec_->decode_scaled_add(encoded, 1, values); }),
+                  ErrorKind::protocol_violation);
+    }
+    EXPECT_EQ(values, std::vector<float>(5000, 1.0F));
+}
+
+TEST_P(EveryCodec, keeps_zeros_and_what_it_has_decoded_before) {
+    Random random(1);
+    std::vector<float> values = gradient_like(9000, random);
+    std::vector<float> once(values.size()), twice(values.size());
+    codec_->decode(codec_->encode(values), once);
+    codec_->decode(codec_->encode(once), twice);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        if (values[i] == 0) {
+            EXPECT_EQ(to_bits(once[i]), 0U);
+        }
+        // A block without its largest value at +1 shrinks a little when it is encoded again.
+        EXPECT_NEAR(once[i], twice[i], codec_->name() == "blockwise8" ? 0.02 * std::abs(once[i]) + 1e-5 : 0);
+    }
+}
+
+TEST_P(EveryCodec, gives_the_same_values_in_pieces) {
+    Random random(2);
+    const std::vector<float> values = finite_floats(3 * codec_->granularity() + 5, random);
+    std::vector<float> whole(values.size()), pieces(values.size());
+    codec_->decode(codec_->encode(values), whole);
+    for (std::size_t begin = 0; begin < values.size(); begin += codec_->granularity()) {
+        const std::size_t count = std::min(codec_->granularity(), values.size() - begin);
+        codec_->decode(codec_->encode(std::span(values).subspan(begin, count)),
+                       std::span(pieces).subspan(begin, count));
+    }
+    EXPECT_TRUE(same_bits(whole, pieces));
+}
+
+TEST_P(EveryCodec, adds_exactly_what_it_decodes) {
+    Random random(3);
+    for (const std::size_t count : {1, 7, 64, 4095, 4096, 4097, 10000}) {
+        const Bytes encoded = codec_->encode(gradient_like(count, random));
+        std::vector<float> sum = gradient_like(count, random, 3);
+        std::vector<float> decoded(count), expected = sum;
+        codec_->decode(encoded, decoded);
+        const float scale = 0.3F;
+        for (std::size_t i = 0; i < count; ++i) {
+            const volatile float product = scale * decoded[i];
+            expected[i] += product;
+        }
+        codec_->decode_scaled_add(encoded, scale, sum);
+        EXPECT_TRUE(same_bits(sum, expected)) << count;
+    }
+}
+
+TEST_P(EveryCodec, never_hides_a_value_that_is_not_finite) {
+    Random random(4);
+    for (const float bad :
+         {from_bits(0x7F800000), from_bits(0xFF800000), from_bits(0x7FC00000), from_bits(0xFF800001)}) {
+        for (const std::size_t at : {0, 15, 16, 4094, 4095, 4096, 4999}) {
+            std::vector<float> values = gradient_like(5000, random);
+            values[at] = bad;
+            std::vector<float> decoded(values.size());
+            codec_->decode(codec_->encode(values), decoded);
+            EXPECT_FALSE(std::isfinite(decoded[at]));
+            EXPECT_EQ(std::isnan(decoded[at]), std::isnan(bad) || codec_->name() == "blockwise8");
+            // Other blocks are not touched by it.
+            const std::size_t elsewhere = at < 4096 ? 4097 : 1;
+            EXPECT_TRUE(std::isfinite(decoded[elsewhere]));
+        }
+    }
+}
+
+TEST_P(EveryCodec, keeps_finite_values_finite) {
+    Random random(5);
+    const std::vector<float> values = finite_floats(20000, random);
+    std::vector<float> decoded(values.size());
+    codec_->decode(codec_->encode(values), decoded);
+    for (const float value : decoded) ASSERT_TRUE(std::isfinite(value));
+}
+
+TEST_P(EveryCodec, survives_any_bytes) {
+    EXPECT_TRUE(rc::check([this](std::uint64_t seed, std::uint16_t count, std::uint16_t length) {
+        Random random(seed);
+        const bool right_size = random.below(4) != 0;
+        Bytes encoded(right_size ? codec_->encoded_size(count) : length);
+        for (auto& byte : encoded) byte = static_cast<std::uint8_t>(random.next());
+        std::vector<float> values(count);
+        try {
+            codec_->decode(encoded, values);
+            codec_->decode_scaled_add(encoded, 0.5F, values);
+        } catch (const Error& error) {
+            RC_ASSERT(error.kind() == ErrorKind::protocol_violation);
+        }
+    }));
+}
+
+TEST_P(EveryCodec, needs_no_alignment) {
+    Random random(6);
+    const std::vector<float> values = gradient_like(4500, random);
+    const Bytes aligned = codec_->encode(values);
+    Bytes shifted(aligned.size() + 1);
+    codec_->encode(values, MutableByteView(shifted).subspan(1));
+    EXPECT_TRUE(std::equal(aligned.begin(), aligned.end(), shifted.begin() + 1));
+    std::vector<float> a(values.size()), b(values.size());
+    codec_->decode(aligned, a);
+    codec_->decode(ByteView(shifted).subspan(1), b);
+    EXPECT_TRUE(same_bits(a, b));
+}
+
+}  // namespace
+}  // namespace shoal::compress
