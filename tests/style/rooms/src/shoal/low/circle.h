@@ -1,0 +1,2 @@
+#pragma once  // refused
+#include "shoal/low/square.h"
