@@ -1,0 +1,113 @@
+// A model as the trainer sees it: flat arrays of floats and a loss. No libtorch type appears here.
+//
+// All trainable parameters lie in ONE flat array of floats in the order of parameters(), without gaps, and
+// their gradients in another of the same form; reading either out costs nothing. There is no other state that
+// training changes: models that have some (running statistics of batch normalisation) are refused, so whoever
+// holds the parameters holds the model.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "shoal/data/batch.h"
+
+namespace shoal::nn {
+
+struct ModelSettings {
+    /// "albert", "convnet", or the path of a TorchScript file, which ends in .pt (script_model.h).
+    std::string kind = "albert";
+    /// "tiny", "small", "base" or "large"; "convnet" has tiny and small only. Fields below that are above 0
+    /// override what the size says.
+    std::string size = "tiny";
+    /// Of the initial parameters, which are the same on every machine. Without meaning for TorchScript, whose
+    /// file brings them.
+    std::uint64_t seed = 0;
+    /// Of libtorch, in the calling process. One a peer when several peers share a machine.
+    int threads = 1;
+
+    // ALBERT
+    std::int64_t vocabulary_size = 0;  ///< required; Dataset::shape() has it
+    std::int64_t sequence_length = 0;  ///< required; longest sample
+    std::int64_t embedding_size = 0;
+    std::int64_t hidden_size = 0;
+    std::int64_t layers = 0;
+    std::int64_t heads = 0;
+    std::int64_t feedforward_size = 0;
+    double dropout = 0;  ///< of the built-in models, in [0, 1); its masks differ from peer to peer
+
+    // ConvNet
+    std::int64_t channels = 0;  ///< required; and the next three
+    std::int64_t height = 0;
+    std::int64_t width = 0;
+    std::int64_t classes = 0;
+    std::int64_t filters = 0;  ///< of the first stage, a multiple of 8; doubles with each of the three stages
+    std::int64_t blocks = 0;   ///< residual blocks a stage
+};
+
+/// Fills in what the data set knows: vocabulary_size and sequence_length, or the form of the images; set
+/// fields stay.
+void adopt_shape(ModelSettings& settings, const data::DataShape& shape);
+
+/// One tensor within the flat array.
+struct Parameter {
+    std::string name;  ///< as in PyTorch's state_dict; ALBERT's names are those of Hugging Face's
+                       ///< AlbertForPreTraining
+    std::vector<std::int64_t> shape;  ///< row-major
+    std::size_t offset = 0;           ///< of its first element
+    std::size_t size = 0;             ///< elements
+    bool decay = true;  ///< weight decay applies; not to biases and normalisations, that is tensors of one
+                        ///< dimension or none
+};
+
+/// Used from one thread at a time; any thread will do.
+class Model {
+  public:
+    virtual ~Model() = default;
+
+    /// In the order of the flat array; the same on every peer with the same settings.
+    virtual const std::vector<Parameter>& parameters() const = 0;
+
+    /// The parameters themselves, live: the model computes with what is written here. Valid as long as the
+    /// model.
+    virtual std::span<float> values() = 0;
+    std::span<const float> values() const { return const_cast<Model*>(this)->values(); }
+
+    /// SUM over all samples since zero_gradients() of the gradient of each sample's loss. Live, valid as long
+    /// as the model.
+    virtual std::span<const float> gradient_sum() const = 0;
+    /// Samples that gradient_sum() holds.
+    virtual std::int64_t accumulated_samples() const = 0;
+    virtual void zero_gradients() = 0;
+
+    /// Adds the gradients of a batch and returns the mean loss over its samples. The loss of a batch is the
+    /// mean of its samples' own losses in every built-in model, so that it does not matter how samples are
+    /// cut into batches. Throws Error(invalid_argument) if the batch is of a kind or shape that the model
+    /// does not take, Error(bad_input) if a TorchScript file does not fit; the gradients are then unchanged,
+    /// unless the failure came in the backward pass, when they are zeroed. The loss may be NaN or infinite:
+    /// the trainer decides.
+    virtual double forward_backward(const data::Batch& batch) = 0;
+
+    /// The mean loss without gradients and without dropout.
+    virtual double evaluate(const data::Batch& batch) = 0;
+
+    /// One line for humans: kind, size, number of parameters.
+    virtual std::string describe() const = 0;
+
+    /// Number of floats.
+    std::size_t size() const { return values().size(); }
+    /// Copies all parameters out or in. Throws Error(invalid_argument) unless the sizes are equal.
+    void copy_values_to(std::span<float> out) const;
+    void set_values(std::span<const float> values);
+    /// Writes the MEAN gradient over the accumulated samples (zeros when there are none). Throws
+    /// Error(invalid_argument) unless out.size() == size().
+    void read_mean_gradient(std::span<float> out) const;
+};
+
+/// Throws Error(invalid_argument) for settings that make no sense, Error(bad_input) for a TorchScript file
+/// that is missing or does not fit.
+std::unique_ptr<Model> make_model(const ModelSettings& settings);
+
+}  // namespace shoal::nn
