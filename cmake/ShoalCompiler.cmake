@@ -32,3 +32,6 @@ if(SHOAL_SANITIZE)
   add_compile_options(-fsanitize=${SHOAL_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${SHOAL_SANITIZE})
 endif()
+if(SHOAL_BUILD_FUZZERS)
+  add_compile_options(-fsanitize=fuzzer-no-link)  # the rooms tell libFuzzer which branches an input took
+endif()
