@@ -15,6 +15,7 @@
 #include "shoal/base/clock.h"
 #include "shoal/base/log.h"
 #include "shoal/collective/compute.h"
+#include "shoal/collective/phase.h"
 #include "shoal/net/network.h"
 
 namespace shoal::collective {
@@ -26,6 +27,7 @@ struct StateTransferSettings {
     std::size_t maximum_state_bytes = std::size_t{64} << 30;
     Duration stall_timeout = std::chrono::milliseconds(
         1500);  ///< a donor that sends nothing for this long is given up for this download
+    PhaseProbe probe;  ///< for fault tests (phase.h)
 };
 
 struct DownloadReport {

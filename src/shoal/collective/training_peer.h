@@ -18,6 +18,7 @@
 #include "shoal/base/log.h"
 #include "shoal/collective/averager.h"
 #include "shoal/collective/compute.h"
+#include "shoal/collective/phase.h"
 #include "shoal/collective/progress.h"
 #include "shoal/collective/state_transfer.h"
 
@@ -34,6 +35,7 @@ struct TrainingSettings {
         std::chrono::seconds(5);  ///< a first peer that finds nobody for this long starts the run itself
     Duration lost_quorum_timeout = std::chrono::seconds(
         30);  ///< survivors that are no quorum of the last round's members go on after this
+    PhaseProbe probe;  ///< for fault tests (phase.h)
 };
 
 /// What happened, for metrics, logs and displays. Called on the protocol thread; must not block.
