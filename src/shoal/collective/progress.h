@@ -35,6 +35,8 @@ struct Progress {
     double loss = 0;                 ///< mean over its recent micro-batches, for the monitor
     std::uint64_t bytes_sent = 0, bytes_received = 0;  ///< since its start, for the monitor
     WallTime time{};                                   ///< when it was said
+    bool waiting = false;  ///< it waits for the averaging round of (step, attempt)
+    unsigned attempt = 0;  ///< of the step's round: which try it waits for, or would wait for
 };
 
 /// Smoothed speed: exponential moving average of seconds per sample with bias correction (notes 2.3), paused
@@ -48,7 +50,7 @@ class PerformanceEma {
 
   private:
     double alpha_, average_ = 0;
-    long updates_ = 0;
+    double remaining_ = 1;  ///< (1 - alpha)^updates: the weight that the initial 0 still has
 };
 
 struct ProgressSettings {
@@ -69,6 +71,9 @@ struct SwarmView {
     std::size_t peers = 0;  ///< live records, this peer included
     std::size_t training_peers = 0;
     Duration eta{0};  ///< until the batch is full, by samples and speeds
+    Step crowd{};     ///< the highest step that a majority of the live training peers has reached
+    /// The state on which most training peers at `step` agree (ties: the one of the lowest PeerId).
+    Fingerprint digest;
 };
 
 /// Keeps the view current. The swarm's step is the highest step that is plausible: claimed by a peer that is
@@ -93,10 +98,16 @@ class ProgressTracker {
     /// Whom a leader at `step` should wait for: live, training, at that step, connected or dialable; and
     /// auxiliary peers.
     virtual std::vector<ExpectedPeer> expected(Step step) const = 0;
+    /// True if the peer said goodbye and nothing since: no quorum needs to wait for it.
+    virtual bool has_left(const PeerId& peer) const = 0;
     /// A peer is known to be dead (a round lost it and its connection is gone): forget it until it speaks
     /// again.
     virtual void forget(const PeerId& peer) = 0;
-    /// True when the swarm's batch is full.
+    /// A peer could not prove the step that it claims (nobody had the state): for this long its claim moves nothing,
+    /// unless a majority says the same.
+    virtual void doubt(const PeerId& peer, Duration how_long) = 0;
+    /// True when the swarm's batch is full, or when more than half of the other training peers at the swarm's step
+    /// wait for its round already (their view may be newer than ours).
     virtual bool batch_is_full() const = 0;
     /// Wakes on every change of the view.
     virtual Signal& changed() = 0;

@@ -1,0 +1,256 @@
+#include "shoal/collective/progress.h"
+
+#include <algorithm>
+
+#include "shoal/collective/progress_book.h"
+#include "shoal/collective/progress_links.h"
+
+namespace shoal::collective {
+
+using namespace std::chrono_literals;
+
+void PerformanceEma::update(Samples samples, double seconds) {
+    if (value(samples) <= 0 || !(seconds >= 0)) return;
+    average_ = alpha_ * (seconds / static_cast<double>(value(samples))) + (1 - alpha_) * average_;
+    remaining_ *= 1 - alpha_;
+}
+
+double PerformanceEma::samples_per_second() const {
+    if (remaining_ >= 1) return 0;
+    return std::min(1 / std::max(average_ / (1 - remaining_), 1e-20), kMaximumSamplesPerSecond);
+}
+
+namespace {
+
+/// The tracker proper. Its tasks share its ownership; ProgressTrackerHandle, which the caller holds, ends them.
+class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
+  public:
+    TrackerCore(net::Network& network, dht::Directory& directory, Clock& clock, ProgressSettings settings, Log log)
+        : network_(network),
+          directory_(directory),
+          clock_(clock),
+          settings_(std::move(settings)),
+          log_(std::move(log)),
+          name_(settings_.run + "/progress"),
+          book(network.self(), settings_),
+          changed(network.executor()),
+          links_(std::make_shared<ProgressLinks>(network, clock, name_, log_)),
+          dirty_(network.executor()),
+          tasks_(network.executor()) {}
+
+    void start() {
+        auto weak = weak_from_this();
+        network_.serve(name_, [weak](net::StreamPointer stream) { return listen(weak, std::move(stream)); });
+        observing_ = network_.observe([weak](const PeerId& peer, bool connected, const std::string&) {
+            const auto self = weak.lock();
+            // Whoever loses its connection counts no longer, until it (or a new connection to it) speaks again.
+            if (self && !connected) self->forget(peer);
+        });
+        watching_ = directory_.watch(name_, [weak](const dht::Record& record) {
+            if (const auto self = weak.lock()) self->on_record(record);
+        });
+        links_->start();
+        tasks_.spawn(publish_for_ever(shared_from_this()));
+        tasks_.spawn(sweep_for_ever(shared_from_this()));
+    }
+
+    void report(Progress own) {
+        own.time = clock_.wall_now();
+        book.set_own(std::move(own), clock_.now());
+        ProgressRecord record;
+        record.progress = book.own();
+        record.sequence = next_sequence();
+        words_ = encode_progress(record);
+        links_->say(words_);
+        unpublished_ = true;
+        dirty_.notify();
+        changed.notify();
+    }
+
+    awaitable<void> stop([[maybe_unused]] std::shared_ptr<TrackerCore> self) {
+        if (stopped_) co_return;
+        end();
+        ProgressRecord record;
+        record.sequence = next_sequence();
+        record.goodbye = true;
+        const TimePoint deadline = clock_.now() + 1s;
+        co_await links_->say_goodbye(encode_progress(record), deadline);
+        if (words_.empty()) co_return;
+        try {
+            awaitable<void> publishing = directory_.publish(name_, "", Bytes(), settings_.time_to_live);
+            co_await with_deadline(clock_, clock_.now() + 2s, std::move(publishing), "saying goodbye in the directory");
+        } catch (const Error& error) {
+            if (error.kind() == ErrorKind::cancelled) throw;
+            log_.debug(std::string("no goodbye in the directory: ") + error.what());
+        }
+    }
+
+    /// Takes nothing in and publishes nothing from now on.
+    void end() {
+        if (stopped_) return;
+        stopped_ = true;
+        network_.serve(name_, {});
+        observing_.reset();
+        watching_.reset();
+        tasks_.cancel();
+    }
+
+    void abandon() {
+        end();
+        links_->cancel();
+    }
+
+    void forget(const PeerId& peer) {
+        if (book.forget(peer)) changed.notify();
+    }
+
+    void doubt(const PeerId& peer, Duration how_long) {
+        book.doubt(peer, clock_.now() + how_long);
+        book.set_own(book.own(), clock_.now());  // judges anew
+        changed.notify();
+    }
+
+    std::vector<ExpectedPeer> expected(Step step) const {
+        const bool client = book.own().role == Role::client;
+        const auto unreachable = [&](const Progress& peer) {
+            return client && peer.role == Role::client && !network_.is_connected(peer.peer);
+        };
+        return book.expected(step, clock_.now(), unreachable);
+    }
+
+  private:
+    std::uint64_t next_sequence() {
+        const auto now = static_cast<std::uint64_t>(
+            std::max<std::int64_t>(clock_.wall_now().time_since_epoch().count(), 0));
+        sequence_ = std::max(sequence_ + 1, now * 1000);
+        return sequence_;
+    }
+
+    static awaitable<void> listen(std::weak_ptr<TrackerCore> weak, net::StreamPointer stream) {
+        for (;;) {
+            const std::optional<net::Message> message = co_await stream->read();
+            if (!message) co_return;
+            const ProgressRecord record = decode_progress(message->control, stream->peer());
+            const auto self = weak.lock();
+            if (!self || self->stopped_) co_return;
+            self->take(record, ProgressBook::Source::connection, self->settings_.time_to_live);
+        }
+    }
+
+    void on_record(const dht::Record& record) {
+        if (stopped_ || record.owner == network_.self()) return;
+        if (record.value.empty()) {
+            // A peer that is connected would have said goodbye here; this is an old goodbye of its former life.
+            if (!network_.is_connected(record.owner) && book.depart(record.owner)) changed.notify();
+            return;
+        }
+        try {
+            const Duration alive_for = record.expires - clock_.wall_now();
+            take(decode_progress(record.value, record.owner), ProgressBook::Source::directory, alive_for);
+        } catch (const Error& error) {
+            log_.debug(error.what());
+        }
+    }
+
+    void take(const ProgressRecord& record, ProgressBook::Source source, Duration alive_for) {
+        const PeerId& peer = record.progress.peer;
+        if (!book.accept(record, source, alive_for, clock_.now())) return;
+        if (record.goodbye) {
+            links_->no_longer_want(peer);
+        } else {
+            links_->want(peer);
+        }
+        dirty_.notify();  // the sweeper may have to get up earlier
+        changed.notify();
+    }
+
+    awaitable<void> until_unpublished() {
+        while (!unpublished_) co_await dirty_.wait();
+    }
+
+    awaitable<void> publish_for_ever([[maybe_unused]] std::shared_ptr<TrackerCore> self) {
+        for (;;) {
+            awaitable<void> news = until_unpublished();
+            const bool is_news =
+                co_await detail::ends_in_time(clock_, clock_.now() + settings_.time_to_live / 3, std::move(news));
+            if (words_.empty()) continue;
+            if (!is_news) links_->repeat();
+            unpublished_ = false;
+            try {
+                awaitable<void> publishing = directory_.publish(name_, "", words_, settings_.time_to_live);
+                co_await with_deadline(clock_, clock_.now() + 10s, std::move(publishing), "publishing progress");
+            } catch (const Error& error) {
+                if (error.kind() == ErrorKind::cancelled) throw;
+                log_.debug(std::string("progress is not in the directory: ") + error.what());
+                unpublished_ = true;
+            }
+            co_await clock_.sleep_for(settings_.report_interval);
+        }
+    }
+
+    awaitable<void> sweep_for_ever([[maybe_unused]] std::shared_ptr<TrackerCore> self) {
+        for (;;) {
+            // Whatever is taken in later lives for a time to live at most, so half of one is often enough.
+            const TimePoint latest = clock_.now() + settings_.time_to_live / 2;
+            co_await clock_.sleep_until(std::min(book.next_expiry(), latest));
+            if (book.sweep(clock_.now())) changed.notify();
+        }
+    }
+
+    net::Network& network_;
+    dht::Directory& directory_;
+    Clock& clock_;
+    ProgressSettings settings_;
+    Log log_;
+    std::string name_;  ///< of the key and of the service
+
+  public:
+    ProgressBook book;
+    Signal changed;
+
+  private:
+    std::shared_ptr<ProgressLinks> links_;
+    Bytes words_;  ///< our newest record; empty before the first report
+    std::uint64_t sequence_ = 0;
+    bool unpublished_ = false, stopped_ = false;
+    Signal dirty_;
+    std::shared_ptr<void> observing_, watching_;
+    TaskGroup tasks_;
+};
+
+class TrackerHandle final : public ProgressTracker {
+  public:
+    explicit TrackerHandle(std::shared_ptr<TrackerCore> core) : core_(std::move(core)) {}
+    ~TrackerHandle() override { core_->abandon(); }
+
+    awaitable<void> start() override {
+        core_->start();
+        co_return;
+    }
+    awaitable<void> stop() override { return core_->stop(core_); }
+    void report(Progress own) override { core_->report(std::move(own)); }
+    SwarmView view() const override { return core_->book.view(); }
+    std::vector<Progress> peers() const override { return core_->book.peers(); }
+    std::vector<ExpectedPeer> expected(Step step) const override { return core_->expected(step); }
+    bool has_left(const PeerId& peer) const override { return core_->book.has_left(peer); }
+    void forget(const PeerId& peer) override { core_->forget(peer); }
+    void doubt(const PeerId& peer, Duration how_long) override { core_->doubt(peer, how_long); }
+    bool batch_is_full() const override { return core_->book.batch_is_full(); }
+    Signal& changed() override { return core_->changed; }
+
+  private:
+    std::shared_ptr<TrackerCore> core_;
+};
+
+}  // namespace
+
+std::shared_ptr<ProgressTracker> make_progress_tracker(net::Network& network, dht::Directory& directory, Clock& clock,
+                                                       ProgressSettings settings, Log log) {
+    if (settings.run.empty()) throw Error(ErrorKind::invalid_argument, "a run needs a name");
+    if (value(settings.target_batch_size) <= 0)
+        throw Error(ErrorKind::invalid_argument, "the target batch size must be positive");
+    return std::make_shared<TrackerHandle>(
+        std::make_shared<TrackerCore>(network, directory, clock, std::move(settings), std::move(log)));
+}
+
+}  // namespace shoal::collective

@@ -1,0 +1,156 @@
+#include "shoal/collective/progress_book.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "shoal/collective/swarm_rules.h"
+
+namespace shoal::collective {
+
+namespace {
+
+// More peers than any run that one directory key serves; a flood of made-up identities ends here.
+constexpr std::size_t kMaximumPeers = 8192;
+
+}  // namespace
+
+bool ProgressBook::accept(const ProgressRecord& record, Source source, Duration alive_for, TimePoint now) {
+    const PeerId& peer = record.progress.peer;
+    last_now_ = now;
+    if (peer == self_ || alive_for <= Duration::zero()) return false;
+    const TimePoint expires = now + std::min<Duration>(alive_for, settings_.time_to_live);
+
+    const auto grave = tombstones_.find(peer);
+    if (grave != tombstones_.end()) {
+        // A forgotten peer that speaks to us again lives, even with its old words; the directory may only echo them.
+        const bool echo = record.sequence < grave->second.sequence ||
+                          (record.sequence == grave->second.sequence &&
+                           (source == Source::directory || grave->second.left));
+        if (echo) return false;
+    }
+    const auto known = entries_.find(peer);
+    if (record.goodbye) {
+        if (known != entries_.end() && record.sequence <= known->second.sequence) return false;
+        tombstones_[peer] = {record.sequence, true, now + settings_.time_to_live * 2};
+        entries_.erase(peer);
+        judge(now);
+        return true;
+    }
+    if (known == entries_.end() && entries_.size() >= kMaximumPeers) return false;
+    if (known != entries_.end() && record.sequence <= known->second.sequence) {
+        if (record.sequence == known->second.sequence)  // the same words, said again: it is still there
+            known->second.expires = std::max(known->second.expires, expires);
+        return false;
+    }
+    tombstones_.erase(peer);
+
+    Entry entry{record.progress, record.sequence, now, expires, std::nullopt};
+    if (known != entries_.end()) {
+        const Entry& before = known->second;
+        entry.at_step_since = before.progress.step == record.progress.step ? before.at_step_since
+                                                                          : std::optional(before.received);
+        entry.expires = std::max(before.expires, expires);
+    }
+    const double at_step = entry.at_step_since ? seconds(now - *entry.at_step_since)
+                                               : std::numeric_limits<double>::infinity();
+    entry.progress.samples = plausible_samples(record.progress, at_step, settings_.target_batch_size);
+    entries_[peer] = std::move(entry);
+    judge(now);
+    return true;
+}
+
+bool ProgressBook::bury(const PeerId& peer, bool left) {
+    const auto known = entries_.find(peer);
+    if (known == entries_.end()) return false;
+    tombstones_[peer] = {known->second.sequence, left, last_now_ + settings_.time_to_live * 2};
+    entries_.erase(known);
+    judge(last_now_);
+    return true;
+}
+
+bool ProgressBook::depart(const PeerId& peer) { return bury(peer, true); }
+bool ProgressBook::forget(const PeerId& peer) { return bury(peer, false); }
+
+bool ProgressBook::sweep(TimePoint now) {
+    last_now_ = now;
+    const std::size_t removed = std::erase_if(entries_, [&](const auto& e) { return e.second.expires <= now; });
+    std::erase_if(tombstones_, [&](const auto& e) { return e.second.until <= now; });
+    const std::size_t trusted = std::erase_if(doubted_, [&](const auto& e) { return e.second <= now; });
+    if (removed + trusted == 0) return false;
+    judge(now);
+    return true;
+}
+
+TimePoint ProgressBook::next_expiry() const {
+    TimePoint next = TimePoint::never();
+    for (const auto& [peer, entry] : entries_) next = std::min(next, entry.expires);
+    for (const auto& [peer, until] : doubted_) next = std::min(next, until);
+    return next;
+}
+
+void ProgressBook::set_own(Progress own, TimePoint now) {
+    own_ = std::move(own);
+    own_.peer = self_;
+    last_now_ = now;
+    judge(now);
+}
+
+bool ProgressBook::has_left(const PeerId& peer) const {
+    const auto grave = tombstones_.find(peer);
+    return grave != tombstones_.end() && grave->second.left;
+}
+
+std::vector<Progress> ProgressBook::peers() const {
+    std::vector<Progress> all;
+    all.reserve(entries_.size() + 1);
+    bool own_is_in = false;
+    for (const auto& [peer, entry] : entries_) {
+        if (!own_is_in && self_ < peer) {
+            all.push_back(own_);
+            own_is_in = true;
+        }
+        all.push_back(entry.progress);
+    }
+    if (!own_is_in) all.push_back(own_);
+    return all;
+}
+
+void ProgressBook::judge(TimePoint now) {
+    const std::vector<Progress> live = peers();
+    const auto doubted = [&](const PeerId& peer) {
+        const auto found = doubted_.find(peer);
+        return found != doubted_.end() && found->second > now;
+    };
+    const Step before = view_.step;
+    view_ = judge_swarm(live, own_, settings_.target_batch_size, settings_.plausible_lead, doubted);
+    const bool full = judge_batch_full(view_, live, self_, settings_.target_batch_size);
+    if (!full || view_.step != before) full_since_.reset();
+    if (full && !full_since_) full_since_ = now;
+}
+
+// A peer is granted twice the time of a micro-batch, from its last report. A report after the batch was full grants no
+// more time: whoever sends it knows that the others wait (or that it need not join), and a peer that only talks must
+// not hold up the swarm.
+std::vector<ExpectedPeer> ProgressBook::expected(Step step, TimePoint now,
+                                                 const std::function<bool(const Progress&)>& unreachable) const {
+    constexpr double kFactor = 2.0, kSlack = 0.25, kLongest = 60.0;
+    const TimePoint full_since = full_since_.value_or(now);
+    std::vector<ExpectedPeer> all;
+    for (const auto& [peer, entry] : entries_) {
+        const Progress& progress = entry.progress;
+        if (entry.expires <= now || unreachable(progress)) continue;
+        const bool helper = progress.role == Role::auxiliary && value(progress.step) <= value(step);
+        const bool trainer = progress.role != Role::auxiliary && progress.training && progress.step == step;
+        if (!helper && !trainer) continue;
+        const double patience = helper ? kSlack : std::min(kFactor * progress.micro_batch_seconds + kSlack, kLongest);
+        const TimePoint since = helper ? full_since : std::min(entry.received, full_since + from_seconds(kSlack));
+        ExpectedPeer one;
+        one.peer = peer;
+        one.role = progress.role;
+        one.ready_by = since + from_seconds(patience);
+        all.push_back(one);
+    }
+    return all;
+}
+
+}  // namespace shoal::collective

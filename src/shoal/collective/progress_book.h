@@ -1,0 +1,78 @@
+// What a peer knows of all others: their newest records, with expiry. The part of the progress tracker that has neither
+// network nor coroutines.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "shoal/base/clock.h"
+#include "shoal/collective/progress_record.h"
+
+namespace shoal::collective {
+
+/// Invariants: `entries_` never holds our own id; an entry's sequence only grows while it lives; a forgotten or departed
+/// peer has no entry but a tombstone, so that an old record that is delivered again does not bring it back.
+class ProgressBook {
+  public:
+    ProgressBook(PeerId self, ProgressSettings settings) : self_(self), settings_(std::move(settings)) {
+        own_.peer = self;
+    }
+
+    enum class Source { directory, connection };
+
+    /// Takes in a record. Returns true if it changed what we know (and false for an old one).
+    /// @param alive_for  how long it holds at most, from now
+    bool accept(const ProgressRecord& record, Source source, Duration alive_for, TimePoint now);
+    /// The peer said goodbye through the directory, where a goodbye has no sequence number of ours.
+    bool depart(const PeerId& peer);
+    /// Until it speaks again over a connection, or newly in the directory.
+    bool forget(const PeerId& peer);
+    void doubt(const PeerId& peer, TimePoint until) { doubted_[peer] = until; }
+    /// Drops what has expired. Returns true if there was something.
+    bool sweep(TimePoint now);
+    /// When sweep() should be called next.
+    TimePoint next_expiry() const;
+
+    void set_own(Progress own, TimePoint now);
+    const Progress& own() const { return own_; }
+
+    bool knows(const PeerId& peer) const { return entries_.contains(peer); }
+    bool has_left(const PeerId& peer) const;
+    std::size_t size() const { return entries_.size(); }
+    std::vector<Progress> peers() const;
+    const SwarmView& view() const { return view_; }
+    bool batch_is_full() const { return full_since_.has_value(); }
+    /// @param unreachable  true for a peer that can neither be dialled nor dial us
+    std::vector<ExpectedPeer> expected(Step step, TimePoint now,
+                                       const std::function<bool(const Progress&)>& unreachable) const;
+
+  private:
+    struct Entry {
+        Progress progress;  ///< samples as counted, not as claimed
+        std::uint64_t sequence = 0;
+        TimePoint received;  ///< when its newest record came
+        TimePoint expires;
+        std::optional<TimePoint> at_step_since;  ///< unknown for the step at which we first met it
+    };
+    struct Tombstone {
+        std::uint64_t sequence = 0;
+        bool left = false;
+        TimePoint until;
+    };
+    /// After every change: the view, and since when the batch is full.
+    void judge(TimePoint now);
+    bool bury(const PeerId& peer, bool left);
+
+    PeerId self_;
+    ProgressSettings settings_;
+    Progress own_;
+    std::map<PeerId, Entry> entries_;
+    std::map<PeerId, Tombstone> tombstones_;
+    std::map<PeerId, TimePoint> doubted_;
+    SwarmView view_;
+    std::optional<TimePoint> full_since_;
+    TimePoint last_now_;  ///< of the newest call that brought one; for bury() and judge()
+};
+
+}  // namespace shoal::collective
