@@ -22,10 +22,12 @@ double PerformanceEma::samples_per_second() const {
 
 namespace {
 
-/// The tracker proper. Its tasks share its ownership; ProgressTrackerHandle, which the caller holds, ends them.
+/// The tracker proper. Its tasks share its ownership; ProgressTrackerHandle, which the caller holds, ends
+/// them.
 class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
   public:
-    TrackerCore(net::Network& network, dht::Directory& directory, Clock& clock, ProgressSettings settings, Log log)
+    TrackerCore(net::Network& network, dht::Directory& directory, Clock& clock, ProgressSettings settings,
+                Log log)
         : network_(network),
           directory_(directory),
           clock_(clock),
@@ -43,7 +45,8 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
         network_.serve(name_, [weak](net::StreamPointer stream) { return listen(weak, std::move(stream)); });
         observing_ = network_.observe([weak](const PeerId& peer, bool connected, const std::string&) {
             const auto self = weak.lock();
-            // Whoever loses its connection counts no longer, until it (or a new connection to it) speaks again.
+            // Whoever loses its connection counts no longer, until it (or a new connection to it) speaks
+            // again.
             if (self && !connected) self->forget(peer);
         });
         watching_ = directory_.watch(name_, [weak](const dht::Record& record) {
@@ -78,7 +81,8 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
         if (words_.empty()) co_return;
         try {
             awaitable<void> publishing = directory_.publish(name_, "", Bytes(), settings_.time_to_live);
-            co_await with_deadline(clock_, clock_.now() + 2s, std::move(publishing), "saying goodbye in the directory");
+            co_await with_deadline(clock_, clock_.now() + 2s, std::move(publishing),
+                                   "saying goodbye in the directory");
         } catch (const Error& error) {
             if (error.kind() == ErrorKind::cancelled) throw;
             log_.debug(std::string("no goodbye in the directory: ") + error.what());
@@ -140,7 +144,8 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
     void on_record(const dht::Record& record) {
         if (stopped_ || record.owner == network_.self()) return;
         if (record.value.empty()) {
-            // A peer that is connected would have said goodbye here; this is an old goodbye of its former life.
+            // A peer that is connected would have said goodbye here; this is an old goodbye of its former
+            // life.
             if (!network_.is_connected(record.owner) && book.depart(record.owner)) changed.notify();
             return;
         }
@@ -171,14 +176,15 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
     awaitable<void> publish_for_ever([[maybe_unused]] std::shared_ptr<TrackerCore> self) {
         for (;;) {
             awaitable<void> news = until_unpublished();
-            const bool is_news =
-                co_await detail::ends_in_time(clock_, clock_.now() + settings_.time_to_live / 3, std::move(news));
+            const bool is_news = co_await detail::ends_in_time(
+                clock_, clock_.now() + settings_.time_to_live / 3, std::move(news));
             if (words_.empty()) continue;
             if (!is_news) links_->repeat();
             unpublished_ = false;
             try {
                 awaitable<void> publishing = directory_.publish(name_, "", words_, settings_.time_to_live);
-                co_await with_deadline(clock_, clock_.now() + 10s, std::move(publishing), "publishing progress");
+                co_await with_deadline(clock_, clock_.now() + 10s, std::move(publishing),
+                                       "publishing progress");
             } catch (const Error& error) {
                 if (error.kind() == ErrorKind::cancelled) throw;
                 log_.debug(std::string("progress is not in the directory: ") + error.what());
@@ -244,8 +250,8 @@ class TrackerHandle final : public ProgressTracker {
 
 }  // namespace
 
-std::shared_ptr<ProgressTracker> make_progress_tracker(net::Network& network, dht::Directory& directory, Clock& clock,
-                                                       ProgressSettings settings, Log log) {
+std::shared_ptr<ProgressTracker> make_progress_tracker(net::Network& network, dht::Directory& directory,
+                                                       Clock& clock, ProgressSettings settings, Log log) {
     if (settings.run.empty()) throw Error(ErrorKind::invalid_argument, "a run needs a name");
     if (value(settings.target_batch_size) <= 0)
         throw Error(ErrorKind::invalid_argument, "the target batch size must be positive");

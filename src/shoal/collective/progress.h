@@ -103,11 +103,11 @@ class ProgressTracker {
     /// A peer is known to be dead (a round lost it and its connection is gone): forget it until it speaks
     /// again.
     virtual void forget(const PeerId& peer) = 0;
-    /// A peer could not prove the step that it claims (nobody had the state): for this long its claim moves nothing,
-    /// unless a majority says the same.
+    /// A peer could not prove the step that it claims (nobody had the state): for this long its claim moves
+    /// nothing, unless a majority says the same.
     virtual void doubt(const PeerId& peer, Duration how_long) = 0;
-    /// True when the swarm's batch is full, or when more than half of the other training peers at the swarm's step
-    /// wait for its round already (their view may be newer than ours).
+    /// True when the swarm's batch is full, or when more than half of the other training peers at the swarm's
+    /// step wait for its round already (their view may be newer than ours).
     virtual bool batch_is_full() const = 0;
     /// Wakes on every change of the view.
     virtual Signal& changed() = 0;

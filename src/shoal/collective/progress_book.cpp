@@ -22,10 +22,11 @@ bool ProgressBook::accept(const ProgressRecord& record, Source source, Duration 
 
     const auto grave = tombstones_.find(peer);
     if (grave != tombstones_.end()) {
-        // A forgotten peer that speaks to us again lives, even with its old words; the directory may only echo them.
-        const bool echo = record.sequence < grave->second.sequence ||
-                          (record.sequence == grave->second.sequence &&
-                           (source == Source::directory || grave->second.left));
+        // A forgotten peer that speaks to us again lives, even with its old words; the directory may only
+        // echo them.
+        const bool echo =
+            record.sequence < grave->second.sequence || (record.sequence == grave->second.sequence &&
+                                                         (source == Source::directory || grave->second.left));
         if (echo) return false;
     }
     const auto known = entries_.find(peer);
@@ -48,11 +49,11 @@ bool ProgressBook::accept(const ProgressRecord& record, Source source, Duration 
     if (known != entries_.end()) {
         const Entry& before = known->second;
         entry.at_step_since = before.progress.step == record.progress.step ? before.at_step_since
-                                                                          : std::optional(before.received);
+                                                                           : std::optional(before.received);
         entry.expires = std::max(before.expires, expires);
     }
-    const double at_step = entry.at_step_since ? seconds(now - *entry.at_step_since)
-                                               : std::numeric_limits<double>::infinity();
+    const double at_step =
+        entry.at_step_since ? seconds(now - *entry.at_step_since) : std::numeric_limits<double>::infinity();
     entry.progress.samples = plausible_samples(record.progress, at_step, settings_.target_batch_size);
     entries_[peer] = std::move(entry);
     judge(now);
@@ -68,12 +69,17 @@ bool ProgressBook::bury(const PeerId& peer, bool left) {
     return true;
 }
 
-bool ProgressBook::depart(const PeerId& peer) { return bury(peer, true); }
-bool ProgressBook::forget(const PeerId& peer) { return bury(peer, false); }
+bool ProgressBook::depart(const PeerId& peer) {
+    return bury(peer, true);
+}
+bool ProgressBook::forget(const PeerId& peer) {
+    return bury(peer, false);
+}
 
 bool ProgressBook::sweep(TimePoint now) {
     last_now_ = now;
-    const std::size_t removed = std::erase_if(entries_, [&](const auto& e) { return e.second.expires <= now; });
+    const std::size_t removed =
+        std::erase_if(entries_, [&](const auto& e) { return e.second.expires <= now; });
     std::erase_if(tombstones_, [&](const auto& e) { return e.second.until <= now; });
     const std::size_t trusted = std::erase_if(doubted_, [&](const auto& e) { return e.second <= now; });
     if (removed + trusted == 0) return false;
@@ -128,11 +134,11 @@ void ProgressBook::judge(TimePoint now) {
     if (full && !full_since_) full_since_ = now;
 }
 
-// A peer is granted twice the time of a micro-batch, from its last report. A report after the batch was full grants no
-// more time: whoever sends it knows that the others wait (or that it need not join), and a peer that only talks must
-// not hold up the swarm.
-std::vector<ExpectedPeer> ProgressBook::expected(Step step, TimePoint now,
-                                                 const std::function<bool(const Progress&)>& unreachable) const {
+// A peer is granted twice the time of a micro-batch, from its last report. A report after the batch was full
+// grants no more time: whoever sends it knows that the others wait (or that it need not join), and a peer
+// that only talks must not hold up the swarm.
+std::vector<ExpectedPeer> ProgressBook::expected(
+    Step step, TimePoint now, const std::function<bool(const Progress&)>& unreachable) const {
     constexpr double kFactor = 2.0, kSlack = 0.25, kLongest = 60.0;
     const TimePoint full_since = full_since_.value_or(now);
     std::vector<ExpectedPeer> all;
@@ -142,8 +148,10 @@ std::vector<ExpectedPeer> ProgressBook::expected(Step step, TimePoint now,
         const bool helper = progress.role == Role::auxiliary && value(progress.step) <= value(step);
         const bool trainer = progress.role != Role::auxiliary && progress.training && progress.step == step;
         if (!helper && !trainer) continue;
-        const double patience = helper ? kSlack : std::min(kFactor * progress.micro_batch_seconds + kSlack, kLongest);
-        const TimePoint since = helper ? full_since : std::min(entry.received, full_since + from_seconds(kSlack));
+        const double patience =
+            helper ? kSlack : std::min(kFactor * progress.micro_batch_seconds + kSlack, kLongest);
+        const TimePoint since =
+            helper ? full_since : std::min(entry.received, full_since + from_seconds(kSlack));
         ExpectedPeer one;
         one.peer = peer;
         one.role = progress.role;

@@ -1,5 +1,5 @@
-// What a peer knows of all others: their newest records, with expiry. The part of the progress tracker that has neither
-// network nor coroutines.
+// What a peer knows of all others: their newest records, with expiry. The part of the progress tracker that
+// has neither network nor coroutines.
 #pragma once
 
 #include <map>
@@ -11,8 +11,9 @@
 
 namespace shoal::collective {
 
-/// Invariants: `entries_` never holds our own id; an entry's sequence only grows while it lives; a forgotten or departed
-/// peer has no entry but a tombstone, so that an old record that is delivered again does not bring it back.
+/// Invariants: `entries_` never holds our own id; an entry's sequence only grows while it lives; a forgotten
+/// or departed peer has no entry but a tombstone, so that an old record that is delivered again does not
+/// bring it back.
 class ProgressBook {
   public:
     ProgressBook(PeerId self, ProgressSettings settings) : self_(self), settings_(std::move(settings)) {

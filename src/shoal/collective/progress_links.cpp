@@ -70,8 +70,8 @@ awaitable<void> ProgressLinks::until_all_ended() {
     while (!links_.empty()) co_await changed_.wait();
 }
 
-// Ends when the peer is neither wanted nor connected. A peer that cannot be reached, or does not know the service (a
-// node of the directory only), is tried again later and later, and at once when it connects anew.
+// Ends when the peer is neither wanted nor connected. A peer that cannot be reached, or does not know the
+// service (a node of the directory only), is tried again later and later, and at once when it connects anew.
 awaitable<void> ProgressLinks::keep([[maybe_unused]] std::shared_ptr<ProgressLinks> self, PeerId peer) {
     constexpr Duration kFirstPause = 250ms, kLongestPause = 30s;
     Duration pause = kFirstPause;
@@ -97,8 +97,8 @@ awaitable<void> ProgressLinks::keep([[maybe_unused]] std::shared_ptr<ProgressLin
     changed_.notify();
 }
 
-/// Talks until the stream or its connection breaks, or the last words are said. Returns true if something was said after
-/// the peer had had the time to refuse.
+/// Talks until the stream or its connection breaks, or the last words are said. Returns true if something was
+/// said after the peer had had the time to refuse.
 awaitable<bool> ProgressLinks::talk(PeerId peer) {
     bool talked = false;
     try {

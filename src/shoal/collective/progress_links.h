@@ -1,5 +1,5 @@
-// Pushes our newest progress to other peers: one stream of ours to each, opened when the peer becomes known and again
-// whenever it breaks. A slow reader gets the newest words only, never a queue of old ones.
+// Pushes our newest progress to other peers: one stream of ours to each, opened when the peer becomes known
+// and again whenever it breaks. A slow reader gets the newest words only, never a queue of old ones.
 #pragma once
 
 #include <map>
@@ -18,8 +18,8 @@ class ProgressLinks : public std::enable_shared_from_this<ProgressLinks> {
 
     /// Begins to talk to everybody who is, or gets, connected.
     void start();
-    /// Connects to a peer, unless there are many links already: it pays to know of a full batch one round trip after it,
-    /// but not to hold thousands of connections for that.
+    /// Connects to a peer, unless there are many links already: it pays to know of a full batch one round
+    /// trip after it, but not to hold thousands of connections for that.
     void want(const PeerId& peer);
     void no_longer_want(const PeerId& peer);
     /// Replaces what is said, and says it.

@@ -80,7 +80,8 @@ Bytes encode_progress(const ProgressRecord& record) {
 ProgressRecord decode_progress(ByteView bytes, const PeerId& owner) {
     if (bytes.size() > dht::kMaximumValueBytes) refuse(owner, "size is over the limit");
     proto::ProgressRecord in;
-    if (!in.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) refuse(owner, "bytes are malformed");
+    if (!in.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
+        refuse(owner, "bytes are malformed");
 
     ProgressRecord record;
     record.sequence = in.sequence();
@@ -95,9 +96,9 @@ ProgressRecord decode_progress(ByteView bytes, const PeerId& owner) {
     progress.name = printable(in.name());
     progress.role = static_cast<Role>(in.role());
     progress.step = static_cast<Step>(checked(owner, "step", in.step(), kMaximumStep));
-    progress.samples = static_cast<Samples>(checked(owner, "number of samples", in.samples(), kMaximumSamples));
-    progress.samples_per_second =
-        checked(owner, "speed", in.samples_per_second(), kMaximumSamplesPerSecond);
+    progress.samples =
+        static_cast<Samples>(checked(owner, "number of samples", in.samples(), kMaximumSamples));
+    progress.samples_per_second = checked(owner, "speed", in.samples_per_second(), kMaximumSamplesPerSecond);
     progress.micro_batch_seconds =
         checked(owner, "time of a micro-batch", in.micro_batch_seconds(), kMaximumMicroBatchSeconds);
     progress.training = in.training();
@@ -106,7 +107,8 @@ ProgressRecord decode_progress(ByteView bytes, const PeerId& owner) {
     progress.bytes_sent = in.bytes_sent();
     progress.bytes_received = in.bytes_received();
     constexpr std::int64_t kYear3000 = 32'503'680'000'000;
-    progress.time = WallTime(std::chrono::milliseconds(checked(owner, "time", in.time_milliseconds(), kYear3000)));
+    progress.time =
+        WallTime(std::chrono::milliseconds(checked(owner, "time", in.time_milliseconds(), kYear3000)));
     progress.waiting = in.waiting();
     progress.attempt =
         static_cast<unsigned>(checked(owner, "attempt", std::uint64_t{in.attempt()}, kMaximumAttempt));

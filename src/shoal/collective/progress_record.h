@@ -23,12 +23,13 @@ inline constexpr double kMaximumSamplesPerSecond = 1e9;
 inline constexpr double kMaximumMicroBatchSeconds = 1e6;
 inline constexpr unsigned kMaximumAttempt = 1'000'000;
 
-/// At most dht::kMaximumValueBytes. Values that the format does not allow are brought into range (a loss that is not
-/// finite becomes 0, a name is cut at a character's boundary), so that a peer never sends what others refuse.
+/// At most dht::kMaximumValueBytes. Values that the format does not allow are brought into range (a loss that
+/// is not finite becomes 0, a name is cut at a character's boundary), so that a peer never sends what others
+/// refuse.
 Bytes encode_progress(const ProgressRecord& record);
 
-/// The record of `owner`, whose signature or connection is already proven. Throws Error(protocol_violation) that names
-/// the field. Control characters in the name are replaced.
+/// The record of `owner`, whose signature or connection is already proven. Throws Error(protocol_violation)
+/// that names the field. Control characters in the name are replaced.
 ProgressRecord decode_progress(ByteView bytes, const PeerId& owner);
 
 }  // namespace shoal::collective

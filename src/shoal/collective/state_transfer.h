@@ -26,9 +26,12 @@ struct StateTransferSettings {
     std::size_t chunk_bytes = 256 * 1024;
     std::size_t maximum_state_bytes = std::size_t{64} << 30;
     Duration stall_timeout = std::chrono::milliseconds(
-        1500);  ///< a donor that sends nothing for this long is given up for this download
+        1500);         ///< a donor that sends nothing for this long is given up for this download
     PhaseProbe probe;  ///< for fault tests (phase.h)
 };
+
+/// Throws Error(invalid_argument) that names the setting; make_state_donor and download_state call it first.
+void check_transfer_settings(const StateTransferSettings& settings);
 
 struct DownloadReport {
     std::size_t bytes = 0;

@@ -8,7 +8,9 @@ namespace shoal::collective {
 
 namespace {
 
-bool trains(const Progress& peer) { return peer.training && peer.role != Role::auxiliary; }
+bool trains(const Progress& peer) {
+    return peer.training && peer.role != Role::auxiliary;
+}
 
 /// Steps of the voters, highest first.
 std::vector<std::int64_t> voted_steps(std::span<const Progress> live) {
@@ -61,7 +63,8 @@ SwarmView judge_swarm(std::span<const Progress> live, const Progress& own, Sampl
     const std::int64_t believable = step + plausible_lead;
     for (const Progress& peer : live) {
         const std::int64_t claim = value(peer.step);
-        if (peer.role != Role::auxiliary && claim <= believable && !doubted(peer.peer)) step = std::max(step, claim);
+        if (peer.role != Role::auxiliary && claim <= believable && !doubted(peer.peer))
+            step = std::max(step, claim);
     }
     view.step = static_cast<Step>(step);
 
@@ -93,8 +96,8 @@ bool judge_batch_full(const SwarmView& view, std::span<const Progress> live, con
     return waiting * 2 > others;
 }
 
-// An honest peer may be faster than its own average says (a machine that others used until now), and its records may
-// bunch up on the way: hence the factor and the second.
+// An honest peer may be faster than its own average says (a machine that others used until now), and its
+// records may bunch up on the way: hence the factor and the second.
 Samples plausible_samples(const Progress& claim, double seconds_at_step, Samples target_batch_size) {
     const auto claimed = static_cast<double>(value(claim.samples));
     double limit = static_cast<double>(value(target_batch_size));

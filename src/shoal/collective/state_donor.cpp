@@ -1,0 +1,291 @@
+#include <algorithm>
+
+#include "shoal/base/async.h"
+#include "shoal/collective/state_messages.h"
+#include "shoal/collective/state_transfer.h"
+
+namespace shoal::collective {
+
+using namespace std::chrono_literals;
+
+void check_transfer_settings(const StateTransferSettings& settings) {
+    if (settings.codec != "fp32") {
+        throw Error(ErrorKind::invalid_argument, "state cannot travel as '" + settings.codec +
+                                                     "': only fp32 leaves all peers with the same bits");
+    }
+    if (settings.chunk_bytes < kMinimumChunkBytes || settings.chunk_bytes > kMaximumChunkBytes ||
+        settings.chunk_bytes % sizeof(float) != 0) {
+        throw Error(ErrorKind::invalid_argument,
+                    "a chunk of state must have " + std::to_string(kMinimumChunkBytes) + " to " +
+                        std::to_string(kMaximumChunkBytes) + " bytes, a multiple of 4");
+    }
+}
+
+namespace {
+
+constexpr std::size_t kMaximumSessions = 64;
+constexpr Duration kIdleSession = 30s;          ///< a receiver that asks for nothing this long has gone
+constexpr Duration kLongestPreparation = 120s;  ///< a micro-batch has to end first, and the copy be made
+constexpr Duration kKeepSnapshot = 10s;         ///< after the last session: newcomers often come together
+
+struct Snapshot {
+    StatePointer state;
+    StateManifest manifest;
+    std::vector<Digest> leaves;
+    Digest root;
+};
+using SnapshotPointer = std::shared_ptr<const Snapshot>;
+
+class DonorCore : public std::enable_shared_from_this<DonorCore> {
+  public:
+    DonorCore(net::Network& network, Clock& clock, StateTransferSettings settings, StateProvider provide,
+              Log log)
+        : network_(network),
+          clock_(clock),
+          settings_(std::move(settings)),
+          provide_(std::move(provide)),
+          log_(std::move(log)),
+          changed_(network.executor()),
+          tasks_(network.executor()) {}
+
+    void start() {
+        auto weak = weak_from_this();
+        network_.serve(settings_.run + "/state",
+                       [weak](net::StreamPointer stream) { return answer(weak, stream); });
+    }
+
+    void end() {
+        ended_ = true;
+        network_.serve(settings_.run + "/state", {});
+        tasks_.cancel();
+        changed_.notify();
+    }
+
+  private:
+    static awaitable<void> answer(std::weak_ptr<DonorCore> weak, net::StreamPointer stream) {
+        const auto self = weak.lock();
+        if (!self || self->ended_) co_return;
+        if (self->sessions_ >= kMaximumSessions) {
+            co_await self->refuse(*stream,
+                                  "serves " + std::to_string(kMaximumSessions) + " downloads already");
+            co_return;
+        }
+        ++self->sessions_;
+        try {
+            co_await self->serve_session(*stream);
+        } catch (...) {
+            self->session_ended();
+            throw;
+        }
+        self->session_ended();
+    }
+
+    void session_ended() {
+        --sessions_;
+        if (sessions_ == 0 && !ended_) tasks_.spawn(drop_snapshot(shared_from_this(), ++drops_));
+    }
+
+    awaitable<void> drop_snapshot([[maybe_unused]] std::shared_ptr<DonorCore> self, std::uint64_t drop) {
+        co_await clock_.sleep_for(kKeepSnapshot);
+        if (sessions_ == 0 && drop == drops_) newest_.reset();
+    }
+
+    awaitable<std::optional<net::Message>> next_request(net::Stream& stream) {
+        awaitable<std::optional<net::Message>> reading = stream.read();
+        const TimePoint deadline = clock_.now() + kIdleSession;
+        co_return co_await with_deadline(clock_, deadline, std::move(reading),
+                                         "waiting for a request for state");
+    }
+
+    awaitable<void> send(net::Stream& stream, StateAnswer answer, Bytes payload) {
+        const Bytes control = encode_state_answer(answer);
+        awaitable<void> writing = stream.write(control, payload);
+        const TimePoint deadline = clock_.now() + kIdleSession;
+        co_await with_deadline(clock_, deadline, std::move(writing), "sending state");
+    }
+
+    awaitable<void> refuse(net::Stream& stream, std::string why) {
+        StateAnswer answer;
+        answer.what = StateAnswer::What::refusal;
+        answer.refusal = std::move(why);
+        co_await send(stream, std::move(answer), Bytes());
+        stream.finish();
+        // The receiver ends the session; if we returned now, the stream would be reset before it has read
+        // this.
+        while (co_await next_request(stream)) {
+        }
+    }
+
+    awaitable<void> serve_session(net::Stream& stream) {
+        const std::optional<net::Message> first = co_await next_request(stream);
+        if (!first) co_return;
+        const StateRequest begin = decode_state_request(*first, stream.peer());
+        if (begin.what != StateRequest::What::begin)
+            throw Error(ErrorKind::protocol_violation, "did not begin its download",
+                        stream.peer().short_name());
+        const auto minimum = static_cast<Step>(begin.number);
+
+        std::string why_not;
+        const SnapshotPointer snapshot = co_await prepare(stream, minimum, why_not);
+        if (!snapshot) {
+            co_await refuse(stream, why_not);
+            co_return;
+        }
+        StateAnswer offer;
+        offer.what = StateAnswer::What::offer;
+        offer.offer.step = snapshot->manifest.step;
+        offer.offer.root = snapshot->root;
+        offer.offer.total_bytes = snapshot->manifest.total_bytes();
+        co_await send(stream, std::move(offer), Bytes());
+        while (!ended_) {
+            const std::optional<net::Message> message = co_await next_request(stream);
+            if (!message) co_return;
+            const StateRequest request = decode_state_request(*message, stream.peer());
+            if (request.what == StateRequest::What::manifest) {
+                co_await send_manifest(stream, *snapshot);
+            } else if (request.what == StateRequest::What::chunk) {
+                co_await send_chunk(stream, *snapshot, request.number);
+            } else {
+                throw Error(ErrorKind::protocol_violation, "began its download twice",
+                            stream.peer().short_name());
+            }
+        }
+    }
+
+    awaitable<void> send_manifest(net::Stream& stream, const Snapshot& snapshot) {
+        const std::size_t most = net::kMaximumPayloadBytes / kDigestBytes;
+        std::size_t sent = 0;
+        do {
+            const std::size_t count = std::min(most, snapshot.leaves.size() - sent);
+            Bytes payload;
+            payload.reserve(count * kDigestBytes);
+            for (std::size_t i = sent; i < sent + count; ++i) {
+                const auto& digest = snapshot.leaves[i].bytes;
+                payload.insert(payload.end(), digest.begin(), digest.end());
+            }
+            StateAnswer answer;
+            answer.what = sent == 0 ? StateAnswer::What::manifest : StateAnswer::What::digests;
+            if (sent == 0) answer.manifest = snapshot.manifest;
+            co_await send(stream, std::move(answer), std::move(payload));
+            sent += count;
+        } while (sent < snapshot.leaves.size());
+    }
+
+    awaitable<void> send_chunk(net::Stream& stream, const Snapshot& snapshot, std::uint64_t index) {
+        if (index >= snapshot.leaves.size())
+            throw Error(ErrorKind::protocol_violation, "asked for a chunk that does not exist",
+                        stream.peer().short_name());
+        Bytes payload(snapshot.manifest.size_of_chunk(index));
+        copy_out(*snapshot.state, index * snapshot.manifest.chunk_bytes, payload);
+        StateAnswer answer;
+        answer.what = StateAnswer::What::chunk;
+        answer.chunk = index;
+        co_await send(stream, std::move(answer), std::move(payload));
+    }
+
+    /// A snapshot of at least `minimum`, shared with all who ask meanwhile; or nothing, and why. The receiver
+    /// is told twice a second that it is being made.
+    awaitable<SnapshotPointer> prepare(net::Stream& stream, Step minimum, std::string& why_not) {
+        const TimePoint deadline = clock_.now() + kLongestPreparation;
+        for (int made = 0; !ended_; ++made) {
+            if (newest_ && newest_->manifest.step >= minimum) co_return newest_;
+            // One copy may have been under way since before the step that this receiver wants.
+            if (made == 2) {
+                why_not = newest_ ? "has step " + std::to_string(value(newest_->manifest.step)) +
+                                        ", not yet " + std::to_string(value(minimum))
+                                  : "could not copy its state: " + failure_;
+                co_return nullptr;
+            }
+            if (!making_) {
+                making_ = true;
+                tasks_.spawn(make(shared_from_this()));
+            }
+            const std::uint64_t generation = generation_;
+            while (generation_ == generation && !ended_) {
+                if (clock_.now() >= deadline) {
+                    why_not = "is too busy to copy its state";
+                    co_return nullptr;
+                }
+                awaitable<void> waiting = until_made(generation);
+                const bool is_made =
+                    co_await detail::ends_in_time(clock_, clock_.now() + 500ms, std::move(waiting));
+                if (!is_made) co_await send(stream, StateAnswer(), Bytes());
+            }
+        }
+        why_not = "stops";
+        co_return nullptr;
+    }
+
+    awaitable<void> until_made(std::uint64_t generation) {
+        while (generation_ == generation && !ended_) co_await changed_.wait();
+    }
+
+    /// Copies and hashes the state once.
+    awaitable<void> make([[maybe_unused]] std::shared_ptr<DonorCore> self) {
+        try {
+            StatePointer state = co_await provide_();
+            if (!state) throw Error(ErrorKind::refused, "it has none");
+            auto snapshot = std::make_shared<Snapshot>();
+            snapshot->manifest = manifest_of(*state, settings_.chunk_bytes);
+            snapshot->state = std::move(state);
+            co_await hash(*snapshot);
+            newest_ = std::move(snapshot);
+        } catch (...) {
+            failure_ = describe(std::current_exception());
+            if (is_cancellation(std::current_exception())) throw;
+        }
+        making_ = false;
+        ++generation_;
+        changed_.notify();
+    }
+
+    awaitable<void> hash(Snapshot& snapshot) {
+        constexpr std::size_t kAtOnce = 8;  // chunks; then others on this thread have their turn
+        const std::size_t chunks = snapshot.manifest.chunks();
+        Bytes chunk;
+        for (std::size_t index = 0; index < chunks; ++index) {
+            chunk.resize(snapshot.manifest.size_of_chunk(index));
+            copy_out(*snapshot.state, index * snapshot.manifest.chunk_bytes, chunk);
+            snapshot.leaves.push_back(merkle_leaf(chunk));
+            if (index % kAtOnce == kAtOnce - 1) co_await asio::post(network_.executor(), asio::use_awaitable);
+        }
+        snapshot.root = snapshot.manifest.root(snapshot.leaves);
+    }
+
+    net::Network& network_;
+    Clock& clock_;
+    StateTransferSettings settings_;
+    StateProvider provide_;
+    Log log_;
+    SnapshotPointer newest_;        ///< what new sessions get; running sessions hold their own
+    bool making_ = false;           ///< exactly while a make() runs
+    std::uint64_t generation_ = 0;  ///< counts ended make()s
+    std::string failure_;           ///< of the last make() that failed
+    std::size_t sessions_ = 0;
+    std::uint64_t drops_ = 0;
+    bool ended_ = false;
+    Signal changed_;
+    TaskGroup tasks_;
+};
+
+class DonorHandle final : public StateDonor {
+  public:
+    explicit DonorHandle(std::shared_ptr<DonorCore> core) : core_(std::move(core)) {}
+    ~DonorHandle() override { core_->end(); }
+
+  private:
+    std::shared_ptr<DonorCore> core_;
+};
+
+}  // namespace
+
+std::shared_ptr<StateDonor> make_state_donor(net::Network& network, Clock& clock,
+                                             StateTransferSettings settings, StateProvider provide, Log log) {
+    check_transfer_settings(settings);
+    auto core =
+        std::make_shared<DonorCore>(network, clock, std::move(settings), std::move(provide), std::move(log));
+    core->start();
+    return std::make_shared<DonorHandle>(std::move(core));
+}
+
+}  // namespace shoal::collective
