@@ -1,4 +1,5 @@
-// Where gradients come from: a model and its data, seen by the optimizer as one flat vector of parameters and one of gradients.
+// Where gradients come from: a model and its data, seen by the optimizer as one flat vector of parameters and
+// one of gradients.
 #pragma once
 
 #include <cstdint>
@@ -29,10 +30,11 @@ class GradientSource {
     /// All parameters, in place. The spans stay valid as long as the source.
     virtual std::span<float> parameters() = 0;
 
-    /// The gradient of the last micro_batch(): the mean over its samples.
+    /// The gradient of the last micro_batch(): the sum over its samples of each sample's gradient.
     virtual std::span<const float> gradient() = 0;
 
-    /// Takes the next samples of this peer's own stream, computes their mean loss and its gradient (which replaces the last one).
+    /// Takes the next samples of this peer's own stream, computes their mean loss and its gradient (which
+    /// replaces the last one).
     virtual MicroBatchLoss micro_batch() = 0;
 
     /// Mean loss on held-out data; NaN where there is none.

@@ -1,4 +1,5 @@
-// The work of a step on this machine: a GradientSource and an Optimizer on a thread of their own, as the protocol wants it.
+// The work of a step on this machine: a GradientSource and an Optimizer on a thread of their own, as the
+// protocol wants it.
 #pragma once
 
 #include <asio/any_io_executor.hpp>
@@ -16,19 +17,23 @@ namespace shoal::optim {
 
 struct LocalComputeSettings {
     double clip_gradient_norm = 0;  ///< of the swarm's average; 0: no clipping
-    double load = 1;                ///< share of the time that is computed, in (0, 1]; the rest is left to the machine's owner
-    int niceness = 5;               ///< of the compute thread, so that the protocol thread is never starved by it; 0 to 19
+    double load =
+        1;  ///< share of the time that is computed, in (0, 1]; the rest is left to the machine's owner
+    int niceness = 5;  ///< of the compute thread, so that the protocol thread is never starved by it; 0 to 19
 };
 
-/// Implements collective::Compute. Every method runs its work on one compute thread, first come first served, so that an abandoned call can never
-/// overlap a later one; the spans and states that come back belong to the protocol thread until the next call.
+/// Implements collective::Compute. Every method runs its work on one compute thread, first come first served,
+/// so that an abandoned call can never overlap a later one; the spans and states that come back belong to the
+/// protocol thread until the next call.
 ///
-/// Gradients are accumulated as sums over samples in fp32: one multiplication and one addition a micro-batch, in the order of the micro-batches.
-/// A step that does not end finite is taken back from a copy that is kept (memory: parameters and optimizer state twice).
+/// Gradients are accumulated as sums over samples in fp32, one addition a micro-batch, in the order of the
+/// micro-batches. A step that does not end finite is taken back from a copy that is kept (memory: parameters
+/// and optimizer state twice).
 class LocalCompute final : public collective::Compute {
   public:
     /// @param source, optimizer  must outlive this object.
-    LocalCompute(GradientSource& source, Optimizer& optimizer, ScheduleSettings schedule, Clock& clock, LocalComputeSettings settings);
+    LocalCompute(GradientSource& source, Optimizer& optimizer, ScheduleSettings schedule, Clock& clock,
+                 LocalComputeSettings settings);
     /// Waits for the work that is under way.
     ~LocalCompute() override;
 
@@ -42,7 +47,8 @@ class LocalCompute final : public collective::Compute {
     awaitable<void> load(collective::StatePointer state) override;
     awaitable<double> held_out_loss() override;
 
-    /// Runs a function with the source on the compute thread (to write a checkpoint, to read the data position).
+    /// Runs a function with the source on the compute thread (to write a checkpoint, to read the data
+    /// position).
     asio::any_io_executor compute_thread();
 
   private:
@@ -52,7 +58,8 @@ class LocalCompute final : public collective::Compute {
     LocalComputeSettings settings_;
 };
 
-/// Names of the sections of a State: "parameters", then "optimizer/<name>" in the order of Optimizer::state().
+/// Names of the sections of a State: "parameters", then "optimizer/<name>" in the order of
+/// Optimizer::state().
 inline constexpr const char* kParametersSection = "parameters";
 
 }  // namespace shoal::optim

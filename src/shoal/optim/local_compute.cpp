@@ -1,0 +1,231 @@
+#include "shoal/optim/local_compute.h"
+
+#include <algorithm>
+#include <asio/post.hpp>
+#include <asio/thread_pool.hpp>
+#include <cmath>
+#include <limits>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <thread>
+#include <unistd.h>
+
+#include "shoal/base/async.h"
+#include "shoal/base/error.h"
+
+namespace shoal::optim {
+
+using collective::MicroBatchResult;
+using collective::State;
+using collective::StatePointer;
+using collective::StateSection;
+
+/// Everything that the compute thread touches. Kept alive by the jobs that use it, so that an abandoned call
+/// harms nobody.
+struct LocalCompute::Worker {
+    Worker(GradientSource& s, Optimizer& o, ScheduleSettings learning_rate, LocalComputeSettings settings_in)
+        : source(s),
+          optimizer(o),
+          schedule(std::move(learning_rate)),
+          settings(settings_in),
+          sum(s.parameters().size()),
+          mean(sum.size()) {}
+
+    GradientSource& source;
+    Optimizer& optimizer;
+    ScheduleSettings schedule;
+    LocalComputeSettings settings;
+    std::vector<float> sum;   ///< of gradients over samples
+    std::vector<float> mean;  ///< what contribution() showed last, or the clipped average
+    std::int64_t samples = 0;
+    std::vector<std::vector<float>>
+        before;  ///< parameters and optimizer state before the step, to take it back
+    asio::thread_pool thread{1};
+
+    MicroBatchResult micro_batch();
+    std::span<const float> contribution();
+    bool apply(Step from, std::span<const float> average);
+    void clear();
+    std::vector<StateSection> copy_sections() const;
+    void load(const State& state);
+    Fingerprint digest() const;
+    void remember();
+    void take_back();
+    bool is_finite() const;
+};
+
+MicroBatchResult LocalCompute::Worker::micro_batch() {
+    const auto start = std::chrono::steady_clock::now();
+    const MicroBatchLoss loss = source.micro_batch();
+    const std::span<const float> gradient = source.gradient();
+    MicroBatchResult result;
+    result.loss = loss.mean;
+    result.dropped = !std::isfinite(loss.mean) || !all_finite(gradient);
+    if (!result.dropped) {
+        result.samples = loss.samples;
+        add_to(sum, gradient);
+        samples += value(loss.samples);
+    }
+    const Duration computed = std::chrono::steady_clock::now() - start;
+    // A volunteer lends a share of the machine only: rest in proportion. Nothing waits for this thread but
+    // its own peer.
+    if (settings.load < 1) {
+        const Duration rest = from_seconds(seconds(computed) * (1 / settings.load - 1));
+        std::this_thread::sleep_for(rest);
+    }
+    result.seconds = seconds(std::chrono::steady_clock::now() - start);
+    return result;
+}
+
+std::span<const float> LocalCompute::Worker::contribution() {
+    const float factor = samples > 0 ? 1.0f / static_cast<float>(samples) : 0.0f;
+    for (std::size_t i = 0; i < sum.size(); ++i) mean[i] = sum[i] * factor;
+    return mean;
+}
+
+void LocalCompute::Worker::clear() {
+    std::fill(sum.begin(), sum.end(), 0.0f);
+    samples = 0;
+}
+
+void LocalCompute::Worker::remember() {
+    before.clear();
+    const auto parameters = source.parameters();
+    before.emplace_back(parameters.begin(), parameters.end());
+    for (const auto& part : optimizer.state()) before.emplace_back(part.values.begin(), part.values.end());
+}
+
+void LocalCompute::Worker::take_back() {
+    std::copy(before[0].begin(), before[0].end(), source.parameters().begin());
+    std::size_t index = 1;
+    for (const auto& part : optimizer.state()) {
+        std::copy(before[index].begin(), before[index].end(), part.values.begin());
+        ++index;
+    }
+}
+
+bool LocalCompute::Worker::is_finite() const {
+    if (!all_finite(source.parameters())) return false;
+    const auto parts = optimizer.state();
+    return std::all_of(parts.begin(), parts.end(), [](const auto& part) { return all_finite(part.values); });
+}
+
+bool LocalCompute::Worker::apply(Step from, std::span<const float> average) {
+    if (average.size() != sum.size())
+        throw Error(ErrorKind::invalid_argument, "the average has another length than the parameters");
+    clear();
+    if (!all_finite(average)) return false;
+    std::copy(average.begin(), average.end(), mean.begin());
+    if (settings.clip_gradient_norm > 0) clip_gradient_norm(mean, settings.clip_gradient_norm);
+    remember();
+    optimizer.step(from, source.parameters(), mean, learning_rate(schedule, from));
+    if (is_finite()) return true;
+    take_back();
+    return false;
+}
+
+std::vector<StateSection> LocalCompute::Worker::copy_sections() const {
+    std::vector<StateSection> sections;
+    const auto parameters = source.parameters();
+    sections.push_back({kParametersSection, {parameters.begin(), parameters.end()}});
+    for (const auto& part : optimizer.state())
+        sections.push_back({"optimizer/" + std::string(part.name), {part.values.begin(), part.values.end()}});
+    return sections;
+}
+
+void LocalCompute::Worker::load(const State& state) {
+    const auto own = copy_sections();
+    bool fits = own.size() == state.sections.size();
+    for (std::size_t i = 0; fits && i < own.size(); ++i)
+        fits = own[i].name == state.sections[i].name &&
+               own[i].values.size() == state.sections[i].values.size() &&
+               all_finite(state.sections[i].values);
+    if (!fits)
+        throw Error(ErrorKind::corrupted,
+                    "a state does not fit this run's model and optimizer, or holds what is not finite");
+    std::copy(state.sections[0].values.begin(), state.sections[0].values.end(), source.parameters().begin());
+    std::size_t index = 1;
+    for (const auto& part : optimizer.state()) {
+        const auto& values = state.sections[index++].values;
+        std::copy(values.begin(), values.end(), part.values.begin());
+    }
+    clear();
+}
+
+Fingerprint LocalCompute::Worker::digest() const {
+    Fingerprint whole = fingerprint(as_bytes(std::span<const float>(source.parameters())));
+    for (const auto& part : optimizer.state()) {
+        const Fingerprint next_part = fingerprint(as_bytes(std::span<const float>(part.values)), whole.low);
+        whole = {next_part.low ^ whole.high, next_part.high};
+    }
+    return whole;
+}
+
+LocalCompute::LocalCompute(GradientSource& source, Optimizer& optimizer, ScheduleSettings schedule,
+                           Clock& clock, LocalComputeSettings settings)
+    : worker_(std::make_shared<Worker>(source, optimizer, std::move(schedule), settings)),
+      clock_(clock),
+      settings_(settings) {
+    asio::post(worker_->thread, [niceness = settings.niceness] {
+        setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)),
+                    niceness);  // of this thread only, on Linux
+    });
+}
+
+LocalCompute::~LocalCompute() {
+    worker_->thread.join();
+}
+
+std::size_t LocalCompute::gradient_elements() const {
+    return worker_->sum.size();
+}
+
+asio::any_io_executor LocalCompute::compute_thread() {
+    return worker_->thread.get_executor();
+}
+
+awaitable<MicroBatchResult> LocalCompute::micro_batch() {
+    auto job = [worker = worker_] { return worker->micro_batch(); };
+    co_return co_await offload(compute_thread(), std::move(job));
+}
+
+awaitable<std::span<const float>> LocalCompute::contribution() {
+    auto job = [worker = worker_] { return worker->contribution(); };
+    co_return co_await offload(compute_thread(), std::move(job));
+}
+
+awaitable<bool> LocalCompute::apply(Step from, std::span<const float> average) {
+    auto job = [worker = worker_, from, average] { return worker->apply(from, average); };
+    co_return co_await offload(compute_thread(), std::move(job));
+}
+
+void LocalCompute::discard() {
+    asio::post(compute_thread(), [worker = worker_] { worker->clear(); });
+}
+
+awaitable<Fingerprint> LocalCompute::digest() {
+    auto job = [worker = worker_] { return worker->digest(); };
+    co_return co_await offload(compute_thread(), std::move(job));
+}
+
+awaitable<StatePointer> LocalCompute::snapshot(Step step) {
+    auto job = [worker = worker_, step]() -> StatePointer {
+        auto state = std::make_shared<State>();
+        state->step = step;
+        state->sections = worker->copy_sections();
+        return state;
+    };
+    co_return co_await offload(compute_thread(), std::move(job));
+}
+
+awaitable<void> LocalCompute::load(StatePointer state) {
+    auto job = [worker = worker_, state = std::move(state)] { worker->load(*state); };
+    co_await offload(compute_thread(), std::move(job));
+}
+
+awaitable<double> LocalCompute::held_out_loss() {
+    auto job = [worker = worker_] { return worker->source.held_out_loss(); };
+    co_return co_await offload(compute_thread(), std::move(job));
+}
+
+}  // namespace shoal::optim
