@@ -1,0 +1,81 @@
+#include "shoal/train/settings.h"
+
+#include <algorithm>
+#include <thread>
+
+namespace shoal::train {
+
+data::DatasetSettings dataset_settings(const run::RunDefinition& definition) {
+    data::DatasetSettings settings;
+    settings.kind = definition.data.kind;
+    settings.path = definition.data.path;
+    settings.vocabulary = definition.data.vocabulary;
+    settings.sequence_length = definition.data.sequence_length;
+    settings.vocabulary_size = definition.data.vocabulary_size;
+    settings.held_out = definition.data.held_out;
+    settings.masked = definition.data.masked;
+    settings.seed = static_cast<std::uint64_t>(definition.run.seed);
+    return settings;
+}
+
+nn::ModelSettings model_settings(const run::RunDefinition& definition, const data::DataShape& shape) {
+    const auto& model = definition.model;
+    nn::ModelSettings settings;
+    settings.kind = model.kind == "torchscript" ? model.file.string() : model.kind;
+    settings.size = model.size;
+    settings.seed = static_cast<std::uint64_t>(definition.run.seed);
+    const auto cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+    settings.threads = definition.peer.threads > 0 ? static_cast<int>(definition.peer.threads) : cores;
+    settings.vocabulary_size = model.vocabulary_size;
+    settings.embedding_size = model.embedding_size;
+    settings.hidden_size = model.hidden_size;
+    settings.feedforward_size = model.feedforward_size;
+    settings.layers = model.layers;
+    settings.heads = model.heads;
+    settings.filters = model.filters;
+    settings.blocks = model.blocks;
+    settings.dropout = model.dropout;
+    nn::adopt_shape(settings, shape);
+    return settings;
+}
+
+optim::OptimizerSettings optimizer_settings(const run::RunDefinition& definition) {
+    const auto& optimizer = definition.optimizer;
+    optim::OptimizerSettings settings;
+    settings.name = optimizer.name;
+    settings.betas = optimizer.betas;
+    settings.epsilon = optimizer.epsilon;
+    settings.weight_decay = optimizer.weight_decay;
+    settings.momentum = optimizer.momentum;
+    settings.nesterov = optimizer.nesterov;
+    settings.bias_correction = optimizer.bias_correction;
+    settings.maximum_weight_norm = optimizer.maximum_weight_norm;
+    return settings;
+}
+
+optim::ScheduleSettings schedule_settings(const run::RunDefinition& definition) {
+    const auto& schedule = definition.schedule;
+    optim::ScheduleSettings settings;
+    settings.kind = schedule.kind;
+    settings.learning_rate = schedule.learning_rate;
+    settings.final_learning_rate = schedule.final_learning_rate;
+    settings.warmup_steps = schedule.warmup_steps;
+    settings.total_steps = definition.schedule_steps();
+    optim::check(settings);
+    return settings;
+}
+
+std::unique_ptr<ModelSource> make_model_source(const run::RunDefinition& definition, const PeerId& peer) {
+    auto dataset = data::make_dataset(dataset_settings(definition), peer);
+    auto model = nn::make_model(model_settings(definition, dataset->shape()));
+    return std::make_unique<ModelSource>(std::move(model), std::move(dataset),
+                                         definition.data.micro_batch_size);
+}
+
+std::vector<run::TensorLayout> tensor_layout(const optim::ParameterLayout& layout) {
+    std::vector<run::TensorLayout> tensors;
+    for (const auto& tensor : layout.tensors()) tensors.push_back({tensor.name, tensor.shape});
+    return tensors;
+}
+
+}  // namespace shoal::train
