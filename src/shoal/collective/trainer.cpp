@@ -1,0 +1,316 @@
+#include "shoal/collective/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace shoal::collective {
+
+using namespace std::chrono_literals;
+
+Duration retry_pause(const PeerId& self, Step step, unsigned failures) {
+    constexpr unsigned kAtOnce = 3;
+    if (failures <= kAtOnce) return Duration::zero();
+    const double longest = std::min(2.0, 0.05 * std::pow(2.0, std::min(failures - kAtOnce, 10U)));
+    const Fingerprint dice =
+        fingerprint(self.bytes(), static_cast<std::uint64_t>(value(step)) * 1000 + failures);
+    return from_seconds(longest * static_cast<double>(dice.low >> 11) * 0x1p-53);
+}
+
+Trainer::Trainer(net::Network& network, Clock& clock, Averager& averager, ProgressTracker& progress,
+                 Compute& compute, StateTransferSettings transfer, TrainingSettings settings,
+                 TrainingObserver& observer, Log log)
+    : network_(network),
+      clock_(clock),
+      averager_(averager),
+      progress_(progress),
+      compute_(compute),
+      transfer_(std::move(transfer)),
+      settings_(std::move(settings)),
+      observer_(observer),
+      log_(std::move(log)),
+      turn_(network.executor()) {
+    // A state is the parameters, the optimizer's moments and a little more; a donor that offers far more is
+    // refused before memory is spent on it.
+    constexpr std::size_t kCopies = 16, kMore = std::size_t{64} << 20;
+    const std::size_t plausible = compute_.gradient_elements() * sizeof(float) * kCopies + kMore;
+    transfer_.maximum_state_bytes = std::min(transfer_.maximum_state_bytes, plausible);
+}
+
+awaitable<void> Trainer::run(Step start) {
+    step_ = start;
+    result_.assign(compute_.gradient_elements(), 0.0F);
+    digest_ = co_await compute_.digest();
+    StateProvider provide = [weak = weak_from_this()] { return snapshot(weak); };
+    donor_ = make_state_donor(network_, clock_, transfer_, std::move(provide), log_);
+    co_await progress_.start();
+    co_await join_run();
+    training_ = true;
+    last_step_at_ = clock_.now();
+    report();
+    co_await train();
+    co_await stay_for_the_last();
+    co_await progress_.stop();
+    donor_.reset();
+}
+
+awaitable<void> Trainer::train() {
+    while (step_ < settings_.last_step) {
+        if (needs_state()) {
+            co_await synchronise();
+        } else if (must_compute_ || !progress_.batch_is_full()) {
+            co_await accumulate();
+        } else {
+            co_await average();
+        }
+    }
+}
+
+awaitable<void> Trainer::accumulate() {
+    if (settings_.probe) settings_.probe(Phase::compute, step_);
+    const TimePoint begin = clock_.now();
+    MicroBatchResult result;
+    {
+        const Turn::Guard guard = co_await turn_.take();
+        result = co_await compute_.micro_batch();
+    }
+    must_compute_ = false;
+    const double took = std::max(result.seconds, seconds(clock_.now() - begin));
+    micro_batch_seconds_ = micro_batch_seconds_ == 0 ? took : 0.7 * micro_batch_seconds_ + 0.3 * took;
+    if (result.dropped || value(result.samples) <= 0) {
+        observer_.on_trouble(ErrorKind::bad_input,
+                             "the gradients of a micro-batch were not finite: it was dropped");
+    } else {
+        samples_ += result.samples;
+        loss_sum_ += result.loss * static_cast<double>(value(result.samples));
+        speed_.update(result.samples, result.seconds > 0 ? result.seconds : took);
+    }
+    report();
+    for (const Progress& peer : progress_.peers()) {
+        if (peer.peer != network_.self()) continue;
+        observer_.on_micro_batch(result, peer);
+        break;
+    }
+}
+
+bool Trainer::companions_are_here() const {
+    const std::vector<Progress> live = progress_.peers();
+    const auto present = [&](const PeerId& peer) {
+        const auto found =
+            std::find_if(live.begin(), live.end(), [&](const Progress& p) { return p.peer == peer; });
+        return found != live.end();
+    };
+    const auto has_left = [&](const PeerId& peer) { return progress_.has_left(peer); };
+    return companions_.are_quorate(present, has_left);
+}
+
+/// Returns true when a round may begin; false when the swarm is found to be elsewhere.
+awaitable<bool> Trainer::wait_for_companions() {
+    if (companions_are_here()) co_return true;
+    observer_.on_trouble(
+        ErrorKind::unreachable,
+        "too few of the last round's members are here; waiting for them, or for news of the swarm");
+    std::function<bool()> found = [this] { return companions_are_here() || is_behind(); };
+    const TimePoint deadline = clock_.now() + settings_.lost_quorum_timeout;
+    const bool in_time = co_await wait_until(std::move(found), deadline);
+    if (!in_time) {
+        observer_.on_trouble(ErrorKind::timed_out,
+                             "most of the last round's members stay away: going on without them");
+        companions_.clear();
+    }
+    co_return !is_behind();
+}
+
+/// The peers at our step, and the companions that may still be taking the last step.
+std::vector<ExpectedPeer> Trainer::expected() const {
+    constexpr double kLongest = 60.0;
+    std::vector<ExpectedPeer> all = progress_.expected(step_);
+    const std::vector<PeerId> last = companions_.last();
+    for (const Progress& peer : progress_.peers()) {
+        const bool companion = std::find(last.begin(), last.end(), peer.peer) != last.end();
+        if (!companion || !peer.training || peer.peer == network_.self() || next(peer.step) != step_)
+            continue;
+        ExpectedPeer one;
+        one.peer = peer.peer;
+        one.role = peer.role;
+        one.ready_by = decided_at_ + from_seconds(std::min(
+                                         0.25 + 3 * apply_seconds_ + 2 * peer.micro_batch_seconds, kLongest));
+        all.push_back(one);
+    }
+    return all;
+}
+
+awaitable<void> Trainer::average() {
+    const bool may_begin = co_await wait_for_companions();
+    if (!may_begin) co_return;
+    std::span<const float> mine;
+    if (value(samples_) > 0) {
+        const Turn::Guard guard = co_await turn_.take();
+        mine = co_await compute_.contribution();
+    } else {
+        nothing_.resize(compute_.gradient_elements());
+        mine = nothing_;
+    }
+    waiting_ = true;
+    report();
+    RoundRequest request;
+    request.step = step_;
+    request.attempt = attempt_;
+    request.contribution = mine;
+    request.result = result_;
+    request.weight = static_cast<double>(value(samples_));
+    request.excluded = excluded_;
+    request.expected = [weak = weak_from_this()] {
+        const auto self = weak.lock();
+        return self ? self->expected() : std::vector<ExpectedPeer>();
+    };
+    const Verdict verdict = co_await averager_.average(std::move(request));
+    waiting_ = false;
+    bytes_sent_ += verdict.report.bytes_sent;
+    bytes_received_ += verdict.report.bytes_received;
+    observer_.on_round(step_, verdict);
+    switch (verdict.outcome) {
+        case Verdict::Outcome::averaged:
+            co_await apply(verdict);
+            co_return;
+        case Verdict::Outcome::failed:
+            on_failed(verdict);
+            break;
+        case Verdict::Outcome::cut_off:
+            on_cut_off(verdict);
+            break;
+    }
+    report();
+    co_await back_off();
+}
+
+// The same gradients are offered again at once. The lost peers' samples no longer count, so if the batch is
+// no longer full the swarm first fills it up: a step has its target batch, whoever dies.
+void Trainer::on_failed(const Verdict& verdict) {
+    companions_.decided(verdict.contributors);
+    for (const PeerId& lost : verdict.lost) {
+        if (lost == network_.self()) continue;
+        if (std::find(excluded_.begin(), excluded_.end(), lost) == excluded_.end()) excluded_.push_back(lost);
+        if (!network_.is_connected(lost)) progress_.forget(lost);
+    }
+    attempt_ = std::max(attempt_, verdict.attempt) + 1;
+    ++failures_;
+    must_compute_ = value(samples_) == 0;
+    log_.info("round of step " + std::to_string(value(step_)) + " failed: " + verdict.cause);
+}
+
+void Trainer::on_cut_off(const Verdict& verdict) {
+    companions_.undecided(verdict.contributors);
+    attempt_ = std::max(attempt_, verdict.attempt) + 1;
+    ++failures_;
+    observer_.on_trouble(ErrorKind::connection_lost, "cut off from the round of step " +
+                                                         std::to_string(value(step_)) + ": " + verdict.cause);
+}
+
+awaitable<void> Trainer::back_off() {
+    const Duration pause = retry_pause(network_.self(), step_, failures_);
+    if (pause == Duration::zero()) co_return;
+    std::function<bool()> behind = [this] { return is_behind(); };
+    co_await wait_until(std::move(behind), clock_.now() + pause);
+}
+
+double Trainer::own_loss() const {
+    return value(samples_) > 0 ? loss_sum_ / static_cast<double>(value(samples_)) : last_loss_;
+}
+
+double Trainer::swarm_loss(const Verdict& verdict) const {
+    double sum = 0, weight = 0;
+    const std::vector<Progress> live = progress_.peers();
+    for (const Contributor& member : verdict.contributors) {
+        if (!(member.weight > 0)) continue;
+        for (const Progress& peer : live) {
+            if (peer.peer != member.peer) continue;
+            sum += member.weight * peer.loss;
+            weight += member.weight;
+        }
+    }
+    return weight > 0 ? sum / weight : own_loss();
+}
+
+// All members hold the same average and the same state, so they find the same when either is not finite: all
+// skip the update and all count the step, and the next batch belongs to the next step everywhere.
+awaitable<void> Trainer::apply(const Verdict& verdict) {
+    companions_.decided(verdict.contributors);
+    decided_at_ = clock_.now();
+    const double loss = own_loss(), loss_of_all = swarm_loss(verdict);
+    bool applied = false;
+    {
+        const Turn::Guard guard = co_await turn_.take();
+        applied = co_await compute_.apply(step_, result_);
+        if (!applied) compute_.discard();
+        step_ = next(step_);
+        digest_ = co_await compute_.digest();
+    }
+    if (!applied) {
+        observer_.on_trouble(ErrorKind::bad_input, "the average of step " + std::to_string(value(step_)) +
+                                                       " was not finite: no peer applied it");
+    }
+    last_loss_ = loss;
+    empty_accumulator();
+    apply_seconds_ = seconds(clock_.now() - decided_at_);
+    report();
+    observer_.on_step(step_, loss, loss_of_all, seconds(clock_.now() - last_step_at_), digest_);
+    last_step_at_ = clock_.now();
+    if (settings_.evaluate_every > 0 && value(step_) % settings_.evaluate_every == 0) {
+        double held_out = 0;
+        {
+            const Turn::Guard guard = co_await turn_.take();
+            held_out = co_await compute_.held_out_loss();
+        }
+        observer_.on_held_out_loss(step_, held_out);
+    }
+}
+
+void Trainer::empty_accumulator() {
+    samples_ = Samples{};
+    loss_sum_ = 0;
+    attempt_ = 0;
+    failures_ = 0;
+    must_compute_ = false;
+    excluded_.clear();
+}
+
+/// Who has finished stays a little while for those that are one step behind: they may need the state, or the
+/// verdict.
+awaitable<void> Trainer::stay_for_the_last() {
+    std::function<bool()> all_done = [this] {
+        for (const Progress& peer : progress_.peers()) {
+            if (peer.role != Role::auxiliary && peer.step < settings_.last_step) return false;
+        }
+        return true;
+    };
+    co_await wait_until(std::move(all_done), clock_.now() + 10s);
+}
+
+void Trainer::report() {
+    Progress own;
+    own.name = settings_.name;
+    own.role = settings_.role;
+    own.step = step_;
+    own.samples = samples_;
+    own.samples_per_second = speed_.samples_per_second();
+    own.micro_batch_seconds = micro_batch_seconds_;
+    own.training = training_;
+    own.digest = digest_;
+    own.loss = own_loss();
+    own.bytes_sent = bytes_sent_;
+    own.bytes_received = bytes_received_;
+    own.waiting = waiting_;
+    own.attempt = attempt_;
+    progress_.report(std::move(own));
+}
+
+awaitable<void> Trainer::until(std::function<bool()> condition) {
+    while (!condition()) co_await progress_.changed().wait();
+}
+
+awaitable<bool> Trainer::wait_until(std::function<bool()> condition, TimePoint deadline) {
+    awaitable<void> waiting = until(std::move(condition));
+    co_return co_await detail::ends_in_time(clock_, deadline, std::move(waiting));
+}
+
+}  // namespace shoal::collective

@@ -1,0 +1,111 @@
+// The state machine of a full or client-mode peer. training_peer.h has the diagram and make_training_peer.
+//
+// State   meaning                                              leaves to
+// start   nothing is known of the swarm yet                    synchronise, accumulate (join_run)
+// synch.  downloads state; says training = false               accumulate, or start again (synchronise)
+// accum.  computes one micro-batch after the other             average when the batch is full; synchronise
+// when the swarm
+//                                                              is ahead, or holds another state (accumulate)
+// average takes part in rounds until one is decided 'averaged' apply; accumulate after 'failed' (at once back
+// here, unless
+//                                                              the lost peer's samples left the batch
+//                                                              unfilled); synchronise after 'cut off'
+//                                                              (average)
+// apply   takes the step                                       accumulate (apply)
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "shoal/collective/companions.h"
+#include "shoal/collective/training_peer.h"
+#include "shoal/collective/turn.h"
+
+namespace shoal::collective {
+
+class Trainer final : public TrainingPeer, public std::enable_shared_from_this<Trainer> {
+  public:
+    Trainer(net::Network& network, Clock& clock, Averager& averager, ProgressTracker& progress,
+            Compute& compute, StateTransferSettings transfer, TrainingSettings settings,
+            TrainingObserver& observer, Log log);
+
+    awaitable<void> run(Step start) override;
+    Step step() const override { return step_; }
+
+  private:
+    // --- synchronise (trainer_synchronise.cpp) ---
+    awaitable<void> join_run();
+    awaitable<bool> synchronise();
+    awaitable<void> take_state(StatePointer state);
+    bool is_behind() const { return progress_.view().step > step_; }
+    bool has_diverged() const;
+    bool is_lost_ahead();
+    bool needs_state() { return is_behind() || has_diverged() || is_lost_ahead(); }
+    std::vector<PeerId> donors(Step step, bool diverged) const;
+    static awaitable<StatePointer> snapshot(std::weak_ptr<Trainer> weak);
+
+    // --- train (trainer.cpp) ---
+    awaitable<void> train();
+    awaitable<void> accumulate();
+    awaitable<void> average();
+    awaitable<bool> wait_for_companions();
+    bool companions_are_here() const;
+    std::vector<ExpectedPeer> expected() const;
+    void on_failed(const Verdict& verdict);
+    void on_cut_off(const Verdict& verdict);
+    awaitable<void> back_off();
+    awaitable<void> apply(const Verdict& verdict);
+    awaitable<void> stay_for_the_last();
+    double swarm_loss(const Verdict& verdict) const;
+    double own_loss() const;
+    void empty_accumulator();
+    void report();
+
+    /// Until the condition holds (true) or the deadline passes (false); the condition is asked on every
+    /// change of the view.
+    awaitable<bool> wait_until(std::function<bool()> condition, TimePoint deadline);
+    awaitable<void> until(std::function<bool()> condition);
+
+    net::Network& network_;
+    Clock& clock_;
+    Averager& averager_;
+    ProgressTracker& progress_;
+    Compute& compute_;
+    StateTransferSettings transfer_;
+    TrainingSettings settings_;
+    TrainingObserver& observer_;
+    Log log_;
+    Turn turn_;  ///< to use compute_
+    std::shared_ptr<StateDonor> donor_;
+
+    Step step_{};         ///< of the state in compute_; changes only together with it, within a turn
+    Fingerprint digest_;  ///< of that state
+    bool training_ = false, waiting_ = false;
+
+    // Of the current step.
+    Samples samples_{};
+    double loss_sum_ = 0;  ///< weighted by samples
+    unsigned attempt_ = 0;
+    unsigned failures_ = 0;      ///< rounds in a row that were not 'averaged'
+    bool must_compute_ = false;  ///< a round failed and we brought nothing: bring something
+    std::vector<PeerId> excluded_;
+    std::vector<float> result_, nothing_;
+
+    Companions companions_;
+    TimePoint decided_at_;
+    double apply_seconds_ = 0;
+    double last_loss_ = 0;
+    TimePoint last_step_at_;
+    PerformanceEma speed_;
+    double micro_batch_seconds_ = 0;
+    std::uint64_t bytes_sent_ = 0, bytes_received_ = 0;
+    unsigned failed_downloads_ = 0;
+    std::optional<TimePoint> ahead_since_;
+};
+
+/// Backoff after several failures in a row: zero at first, then growing and different for each peer.
+Duration retry_pause(const PeerId& self, Step step, unsigned failures);
+
+}  // namespace shoal::collective

@@ -1,0 +1,151 @@
+// How a peer gets in step with the swarm: at its start, after it fell behind, and when it holds another state
+// than most.
+#include <algorithm>
+
+#include "shoal/collective/trainer.h"
+
+namespace shoal::collective {
+
+using namespace std::chrono_literals;
+
+awaitable<StatePointer> Trainer::snapshot(std::weak_ptr<Trainer> weak) {
+    const auto self = weak.lock();
+    if (!self) throw Error(ErrorKind::refused, "this peer has ended");
+    const Turn::Guard guard = co_await self->turn_.take();
+    co_return co_await self->compute_.snapshot(self->step_);
+}
+
+// A newcomer trusts the peers that train. When nobody does, a whole run starts (or resumes): whoever has the
+// swarm's step starts training, and the others take its state. Who hears of nobody at all for a while starts
+// the run by itself.
+awaitable<void> Trainer::join_run() {
+    report();
+    const TimePoint alone_at = clock_.now() + settings_.alone_after;
+    for (;;) {
+        std::function<bool()> heard = [this] {
+            for (const Progress& peer : progress_.peers()) {
+                if (peer.peer != network_.self() && peer.role != Role::auxiliary) return true;
+            }
+            return false;
+        };
+        const bool somebody = co_await wait_until(std::move(heard), alone_at);
+        if (!somebody) co_return;
+        const SwarmView view = progress_.view();
+        const bool nobody_trains = view.training_peers == 0;
+        if (view.step == step_ && (nobody_trains || view.digest == digest_ || view.crowd != step_)) co_return;
+        const bool done = co_await synchronise();
+        if (done) co_return;
+    }
+}
+
+bool Trainer::has_diverged() const {
+    const SwarmView view = progress_.view();
+    return training_ && view.step == step_ && view.digest != digest_;
+}
+
+/// True when we have been far ahead of the crowd for a while: then it is we who are on our own (two halves
+/// that trained apart have met, or this peer resumed a checkpoint that the others do not have).
+bool Trainer::is_lost_ahead() {
+    constexpr std::int64_t kFar = 3;
+    constexpr Duration kLong = 5s;
+    const SwarmView view = progress_.view();
+    const bool ahead = view.training_peers > 1 && value(step_) > value(view.crowd) + kFar;
+    if (!ahead) {
+        ahead_since_.reset();
+        return false;
+    }
+    if (!ahead_since_) ahead_since_ = clock_.now();
+    return clock_.now() - *ahead_since_ >= kLong;
+}
+
+/// Peers that say they hold the state of `step`, or a later one.
+/// @param diverged  only those that name the state on which most agree
+std::vector<PeerId> Trainer::donors(Step step, bool diverged) const {
+    const SwarmView view = progress_.view();
+    std::vector<PeerId> all;
+    for (const Progress& peer : progress_.peers()) {
+        if (peer.peer == network_.self() || peer.role == Role::auxiliary || peer.step < step) continue;
+        // A peer that does not train may hold less than it says, unless nobody trains yet.
+        if (!peer.training && view.training_peers > (training_ ? 1U : 0U)) continue;
+        if (diverged && peer.digest != view.digest) continue;
+        all.push_back(peer.peer);
+    }
+    return all;
+}
+
+/// Downloads the swarm's state once. Returns false if that failed: then the swarm is judged anew after a
+/// pause.
+awaitable<bool> Trainer::synchronise() {
+    const SwarmView view = progress_.view();
+    const bool lost_ahead = !is_behind() && is_lost_ahead();
+    const bool diverged = !is_behind() && !lost_ahead;
+    const Step target = lost_ahead ? view.crowd : view.step;
+    if (diverged) {
+        observer_.on_trouble(ErrorKind::corrupted, "this peer's state of step " +
+                                                       std::to_string(value(step_)) +
+                                                       " differs from that of most others: taking theirs");
+    } else if (lost_ahead) {
+        observer_.on_trouble(ErrorKind::corrupted, "this peer is at step " + std::to_string(value(step_)) +
+                                                       ", the swarm at " + std::to_string(value(target)) +
+                                                       ": taking the swarm's state");
+    }
+    std::vector<PeerId> from = donors(target, diverged);
+    if (lost_ahead) {
+        std::erase_if(from, [&](const PeerId& donor) {
+            for (const Progress& peer : progress_.peers()) {
+                if (peer.peer == donor) return peer.step >= step_;
+            }
+            return true;
+        });
+    }
+    const bool was_training = training_;
+    training_ = false;
+    report();
+    DownloadReport download;
+    std::string failure;
+    try {
+        StatePointer state =
+            co_await download_state(network_, clock_, transfer_, from, target, {}, download, log_);
+        co_await take_state(std::move(state));
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::cancelled) throw;
+        failure = error.what();
+        observer_.on_trouble(error.kind(), failure);
+    }
+    if (failure.empty()) {
+        failed_downloads_ = 0;
+        bytes_received_ += download.bytes;
+        training_ = true;
+        report();
+        observer_.on_synchronised(step_, download);
+        co_return true;
+    }
+    // Whoever claimed the step alone could not prove it. The crowd, though, is believed; it was only out of
+    // reach.
+    ++failed_downloads_;
+    const Duration pause =
+        from_seconds(std::min(60.0, 0.25 * static_cast<double>(1U << std::min(failed_downloads_, 8U))));
+    if (view.crowd < target) {
+        for (const PeerId& donor : from) progress_.doubt(donor, pause * 4);
+    }
+    training_ = was_training;
+    report();
+    const std::uint64_t step_now = static_cast<std::uint64_t>(value(progress_.view().step));
+    std::function<bool()> news = [this, step_now] {
+        return static_cast<std::uint64_t>(value(progress_.view().step)) != step_now || !is_behind();
+    };
+    co_await wait_until(std::move(news), clock_.now() + std::min<Duration>(pause, 5s));
+    co_return false;
+}
+
+awaitable<void> Trainer::take_state(StatePointer state) {
+    const Turn::Guard guard = co_await turn_.take();
+    co_await compute_.load(state);
+    step_ = state->step;
+    digest_ = co_await compute_.digest();
+    empty_accumulator();
+    companions_.clear();
+    ahead_since_.reset();
+}
+
+}  // namespace shoal::collective
