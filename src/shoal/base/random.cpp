@@ -47,7 +47,7 @@ double portable_cos_turns(double u) {
 
 }  // namespace
 
-Random::Random(std::uint64_t seed) {
+Random::Random(std::uint64_t seed) : state_{} {
     for (std::uint64_t& word : state_) word = split_mix(seed);
 }
 
