@@ -297,6 +297,13 @@ TEST_F(AgreedSettingsTest, AStatedHashStandsForAFileThatIsNotThereAndIsHeldAgain
     EXPECT_THROW(agreed_settings(read(good_file())), Error);
 }
 
+TEST(RunDefinition, TheShippedExamplesAreValid) {
+    const auto folder = std::filesystem::path(__FILE__).parent_path() / "../../examples";
+    for (const char* name : {"albert.toml", "fashion_mnist.toml", "own_model.toml"})
+        EXPECT_NO_THROW(load_definition(folder / name, {}, Purpose::training)) << name;
+    EXPECT_EQ(load_definition(folder / "own_model.toml", {}, Purpose::training).model.kind, "torchscript");
+}
+
 TEST(Nearest, FindsATypingMistakeButNoStranger) {
     EXPECT_EQ(nearest("lerning_rate", {"learning_rate", "kind"}), "learning_rate");
     EXPECT_EQ(nearest("sede", {"seed"}), "seed");

@@ -26,17 +26,18 @@ struct RunSection {
 };
 
 struct ModelSection {
-    std::string kind = "albert";  ///< "albert", "convnet", "resnet" or "torchscript"
+    std::string kind = "albert";  ///< "albert", "convnet" or "torchscript"
     std::filesystem::path file;   ///< of a TorchScript model
     std::string file_sha256;      ///< lets a peer without the file (auxiliary) prove that it means the same
     std::string size = "tiny";    ///< preset of a built-in model; the numbers below override it where not 0
     std::int64_t vocabulary_size = 0;
     std::int64_t embedding_size = 0;
     std::int64_t hidden_size = 0;
-    std::int64_t intermediate_size = 0;
+    std::int64_t feedforward_size = 0;
     std::int64_t layers = 0;
     std::int64_t heads = 0;
-    std::int64_t channels = 0;  ///< width of the first layer of a convnet or resnet
+    std::int64_t filters = 0;  ///< of a convnet's first stage
+    std::int64_t blocks = 0;   ///< of a convnet, a stage
     double dropout = 0;
 };
 

@@ -300,11 +300,11 @@ void Loader::check_model_and_data(Purpose purpose) {
     const bool script = model.kind == "torchscript";
     if (model.kind == "albert" && data.kind != "text")
         problem_at("data.kind", "[data] kind must be text for [model] kind albert, not " + data.kind);
-    if ((model.kind == "convnet" || model.kind == "resnet") && !images)
+    if (model.kind == "convnet" && !images)
         problem_at("data.kind",
-                   fmt::format("[data] kind must be images or fashion-mnist for [model] kind {}, "
-                               "not {}",
-                               model.kind, data.kind));
+                   "[data] kind must be images or fashion-mnist for [model] kind convnet, not " + data.kind);
+    if (model.kind == "convnet" && model.size != "tiny" && model.size != "small")
+        problem_at("model.size", "[model] size must be tiny or small for kind convnet, not " + model.size);
     if (script && data.kind == "text")
         problem_at(
             "data.kind",

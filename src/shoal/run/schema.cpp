@@ -210,23 +210,26 @@ void add_common_fields(std::vector<Field>& all) {
         .add("evaluate_every", &RunSection::evaluate_every, own, at_least(0),
              "steps between two held-out losses; 0: never");
     SectionFields(all, "model", &RunDefinition::model)
-        .add("kind", &ModelSection::kind, shared, one_of({"albert", "convnet", "resnet", "torchscript"}),
-             "albert, convnet, resnet or torchscript")
+        .add("kind", &ModelSection::kind, shared, one_of({"albert", "convnet", "torchscript"}),
+             "albert, convnet or torchscript")
         .add("file", &ModelSection::file, own, anything(),
              "a TorchScript model whose forward returns the loss (kind torchscript)")
         .add("file_sha256", &ModelSection::file_sha256, own, sha256_or_empty(),
              "states the file's SHA-256, for peers that do not have it (auxiliary ones)")
         .add("size", &ModelSection::size, shared, one_of({"tiny", "small", "base", "large"}),
-             "preset of a built-in model: tiny, small, base or large; numbers that follow override it")
+             "preset of a built-in model: tiny, small, base or large (convnet: tiny or small); numbers that "
+             "follow override it")
         .add("vocabulary_size", &ModelSection::vocabulary_size, shared, between(0, 1 << 24),
              "0: as the vocabulary has")
         .add("embedding_size", &ModelSection::embedding_size, shared, between(0, 1 << 20), "0: by size")
         .add("hidden_size", &ModelSection::hidden_size, shared, between(0, 1 << 20), "0: by size")
-        .add("intermediate_size", &ModelSection::intermediate_size, shared, between(0, 1 << 22), "0: by size")
+        .add("feedforward_size", &ModelSection::feedforward_size, shared, between(0, 1 << 22), "0: by size")
         .add("layers", &ModelSection::layers, shared, between(0, 1024), "0: by size")
         .add("heads", &ModelSection::heads, shared, between(0, 1024), "0: by size")
-        .add("channels", &ModelSection::channels, shared, between(0, 1 << 16),
-             "of the first layer of a convnet or resnet; 0: by size")
+        .add("filters", &ModelSection::filters, shared, between(0, 1 << 16),
+             "of a convnet's first stage, a multiple of 8; 0: by size")
+        .add("blocks", &ModelSection::blocks, shared, between(0, 1024),
+             "residual blocks in each stage of a convnet; 0: by size")
         .add("dropout", &ModelSection::dropout, shared, range(Bound::closed, 0, 1, Bound::open),
              "probability, in [0, 1)");
     SectionFields(all, "data", &RunDefinition::data)
