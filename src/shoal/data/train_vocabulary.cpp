@@ -38,6 +38,7 @@ class WorkFolder {
     }
     WorkFolder(const WorkFolder&) = delete;
     WorkFolder& operator=(const WorkFolder&) = delete;
+    const std::filesystem::path& path() const { return path_; }
     std::filesystem::path operator/(const char* name) const { return path_ / name; }
 
   private:
@@ -67,13 +68,13 @@ void write_sentences(std::string_view text, const std::filesystem::path& file) {
         throw Error(ErrorKind::system, "file " + file.string() + " cannot be written; is the disk full?");
 }
 
-/// Runs a program with its output in a file and returns its wait status. Throws Error(system) if it cannot be
-/// started.
-int run_program(const std::vector<std::string>& command, const std::filesystem::path& log) {
+/// Runs a program in a folder, with its output in the file `log` there, and returns its wait status. Throws
+/// Error(system) if it cannot be started.
+int run_program(const std::vector<std::string>& command, const std::filesystem::path& folder) {
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, log.c_str(), O_WRONLY | O_CREAT | O_APPEND,
-                                     0600);
+    posix_spawn_file_actions_addchdir_np(&actions, folder.c_str());
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "log", O_WRONLY | O_CREAT | O_APPEND, 0600);
     posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
     std::vector<char*> arguments;
     for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
@@ -114,17 +115,19 @@ void train_vocabulary(const std::filesystem::path& text, std::int64_t size,
     }
     const MappedFile file(text, "text file", "check `path` of the data set");
     const WorkFolder work(out);
-    const auto sentences = work / "sentences.txt", log = work / "log", model = work / "vocabulary.model";
-    write_sentences(file.text(), sentences);
+    const auto model = work / "vocabulary.model";
+    write_sentences(file.text(), work / "sentences.txt");
+    // The names are relative because the trainer writes them into the model, which must come out the same
+    // everywhere.
     const std::vector<std::string> command = {
-        "spm_train", "--input=" + sentences.string(), "--model_prefix=" + (work / "vocabulary").string(),
+        "spm_train", "--input=sentences.txt", "--model_prefix=vocabulary",
         "--vocab_size=" + std::to_string(size), "--model_type=unigram", "--pad_id=0", "--unk_id=1",
         "--bos_id=-1", "--eos_id=-1", "--control_symbols=[CLS],[SEP],[MASK]",
         "--normalization_rule_name=nmt_nfkc_cf", "--split_digits=true",
         "--max_sentence_length=" + std::to_string(2 * kLongestSentence),
         // Two threads whatever the machine has: the trainer's sums depend on their number.
         "--num_threads=2", "--minloglevel=1"};
-    const int status = run_program(command, log);
+    const int status = run_program(command, work.path());
     if (WIFEXITED(status) && WEXITSTATUS(status) == 127) {
         throw Error(ErrorKind::system, "spm_train cannot be started; install Debian's package sentencepiece");
     }
@@ -132,7 +135,7 @@ void train_vocabulary(const std::filesystem::path& text, std::int64_t size,
     if (status != 0 || !std::filesystem::is_regular_file(model, failure)) {
         throw Error(ErrorKind::bad_input, "no vocabulary of " + std::to_string(size) +
                                               " pieces can be made from " + text.string() + ": " +
-                                              last_line(log) + " Use more text or fewer pieces");
+                                              last_line(work / "log") + " Use more text or fewer pieces");
     }
     std::filesystem::rename(model, out, failure);
     if (failure)

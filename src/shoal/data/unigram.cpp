@@ -39,9 +39,12 @@ void Unigram::add(std::string_view piece, std::int64_t id, float score) {
 void Unigram::encode(std::string_view text, std::vector<std::int64_t>& ids) const {
     const float unknown_score = lowest_score_ - kUnknownPenalty;
     std::vector<Reached> best(text.size() + 1);
-    const auto offer = [&](std::size_t from, std::size_t to, float score, std::int64_t id) {
-        const float total = best[from].score + score;
-        if (best[to].from == kNowhere || total > best[to].score) best[to] = {total, from, id};
+    const auto offer = [&](std::size_t from, std::size_t to, double score, std::int64_t id) {
+        // Compared in double and kept in float, as SentencePiece does: it decides ties the same way.
+        const double total = score + static_cast<double>(best[from].score);
+        if (best[to].from == kNowhere || total > static_cast<double>(best[to].score)) {
+            best[to] = {static_cast<float>(total), from, id};
+        }
     };
     for (std::size_t from = 0; from < text.size();) {
         const std::size_t character = std::max<std::size_t>(1, utf8_length(text.substr(from)));
@@ -52,10 +55,10 @@ void Unigram::encode(std::string_view text, std::vector<std::int64_t>& ids) cons
             if (next == edges_.end()) break;
             node = next->second;
             if (nodes_[node].id < 0) continue;
-            offer(from, at + 1, nodes_[node].score, nodes_[node].id);
+            offer(from, at + 1, static_cast<double>(nodes_[node].score), nodes_[node].id);
             covered = covered || at + 1 == from + character;
         }
-        if (!covered) offer(from, from + character, unknown_score, unknown_);
+        if (!covered) offer(from, from + character, static_cast<double>(unknown_score), unknown_);
         from += character;
     }
     const std::size_t start = ids.size();

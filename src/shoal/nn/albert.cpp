@@ -35,7 +35,7 @@ struct Sizes {
 };
 
 Sizes sizes_of(const ModelSettings& settings) {
-    static const std::map<std::string, Sizes> named = {{"tiny", {64, 128, 3, 4, 512}},
+    static const std::map<std::string, Sizes> named = {{"tiny", {64, 128, 2, 4, 512}},
                                                        {"small", {128, 256, 6, 4, 1024}},
                                                        {"base", {128, 768, 12, 12, 3072}},
                                                        {"large", {128, 1024, 24, 16, 4096}}};
@@ -155,16 +155,16 @@ class Albert final : public FlatModel {
         const std::int64_t n = batch.samples, length = batch.sequence_length;
         const at::Tensor hidden = encode(batch, training);
         // Masked tokens: only their rows go through the head, which is as large as the vocabulary.
-        const MaskedRows rows = masked_rows(batch);
-        const auto masked = static_cast<std::int64_t>(rows.places.size());
+        rows_ = masked_rows(batch);
+        const auto masked = static_cast<std::int64_t>(rows_.places.size());
         at::Tensor total = at::zeros({}, at::kFloat);
         if (masked > 0) {
-            at::Tensor x = at::index_select(hidden, 0, as_tensor(rows.places, {masked}, "masked places"));
+            at::Tensor x = at::index_select(hidden, 0, as_tensor(rows_.places, {masked}, "masked places"));
             x = prediction_norm_(at::gelu(prediction_(x), "tanh"));
             const at::Tensor scores = at::linear(x, words_, word_bias_);
             const at::Tensor losses = at::cross_entropy_loss(
-                scores, as_tensor(rows.labels, {masked}, "masked labels"), {}, at::Reduction::None);
-            total = (losses * as_tensor(rows.weights, {masked}, "weights")).sum();
+                scores, as_tensor(rows_.labels, {masked}, "masked labels"), {}, at::Reduction::None);
+            total = (losses * as_tensor(rows_.weights, {masked}, "weights")).sum();
         }
         const at::Tensor first = hidden.view({n, length, sizes_.hidden}).select(1, 0);
         const at::Tensor pooled = dropped(at::tanh(pooler_(first)), training);
@@ -261,6 +261,7 @@ class Albert final : public FlatModel {
     std::int64_t vocabulary_, positions_;
     double dropout_;
     at::Generator dropout_random_;
+    MaskedRows rows_;  ///< a member because the backward pass still reads it
     at::Tensor words_, places_, segments_, word_bias_;
     LayerNorm embedding_norm_, attention_norm_, output_norm_, prediction_norm_;
     Linear embedding_to_hidden_, query_, key_, value_, attention_output_, expand_, contract_, pooler_,

@@ -4,7 +4,7 @@
 // Hugging Face's AlbertForPreTraining, so its from_pretrained takes our safetensors (hidden_act 'gelu_new').
 //
 //   size    embedding  hidden  layers  heads  feed-forward   parameters with a vocabulary of 30000
-//   tiny           64     128       3      4           512    2.2 M
+//   tiny           64     128       2      4           512    2.2 M
 //   small         128     256       6      4          1024    4.8 M
 //   base          128     768      12     12          3072   11.7 M
 //   large         128    1024      24     16          4096   17.7 M
