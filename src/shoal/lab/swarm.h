@@ -1,0 +1,27 @@
+// `shoal lab swarm`: the main job as a person sees it. Five peer processes on this machine train one ALBERT
+// on real text; midway one is killed and a fresh one joins.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+
+#include "shoal/lab/result.h"
+
+namespace shoal::lab {
+
+struct SwarmOptions {
+    ResultOptions result;
+    std::filesystem::path folder =
+        "shoal-swarm";  ///< of everything that the swarm writes; emptied of an earlier swarm's peers first
+    std::filesystem::path text;  ///< plain English text to train on
+    std::int64_t steps = 80;
+    std::int64_t target_batch_size = 128;
+    bool redraw = true;  ///< false: plain lines instead of a table
+};
+
+/// Runs the swarm to its end, showing it live, and prints a summary. Returns the exit code: 0 if every
+/// surviving peer ended at the last step with the same parameters, the newcomer contributed, and (with
+/// --check) all demands are met.
+int run_swarm(const SwarmOptions& options);
+
+}  // namespace shoal::lab

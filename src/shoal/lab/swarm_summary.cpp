@@ -1,0 +1,129 @@
+#include "shoal/lab/swarm_summary.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+
+#include "shoal/base/clock.h"
+#include "shoal/base/error.h"
+#include "shoal/lab/live_view.h"
+
+namespace shoal::lab {
+
+double wall_seconds() {
+    return static_cast<double>(RealClock().wall_now().time_since_epoch().count()) / 1000;
+}
+
+const PeerLog* most_advanced(const std::vector<SwarmMember>& members) {
+    const PeerLog* best = nullptr;
+    for (const auto& member : members)
+        if (member.role != "auxiliary" && !member.killed &&
+            (!best || member.log->steps.size() > best->steps.size()))
+            best = member.log.get();
+    return best;
+}
+
+namespace {
+
+bool all_agree(const FinishedSwarm& swarm, std::string& digest) {
+    bool agreed = true;
+    for (const auto& member : swarm.members) {
+        if (member.role == "auxiliary" || member.killed) continue;
+        const auto last = member.log->steps.find(swarm.options.steps);
+        if (last == member.log->steps.end()) return false;
+        if (digest.empty()) digest = last->second.digest;
+        agreed = agreed && last->second.digest == digest;
+    }
+    return agreed && !digest.empty();
+}
+
+void print_summary(const FinishedSwarm& swarm, bool agreed, const std::string& digest, double join_seconds) {
+    const PeerLog& log = *most_advanced(swarm.members);
+    fmt::print("\nsummary\n  {} steps of {} samples in {}, loss {:.4f} -> {:.4f}", log.steps.rbegin()->first,
+               swarm.options.target_batch_size, human_time(swarm.seconds),
+               log.steps.begin()->second.swarm_loss, log.steps.rbegin()->second.swarm_loss);
+    if (!log.held_out.empty())
+        fmt::print(", held-out {:.4f} -> {:.4f}", log.held_out.begin()->second,
+                   log.held_out.rbegin()->second);
+    fmt::print("\n  parameters of all survivors after the last step: {}\n",
+               agreed ? "equal, digest " + digest.substr(0, 16) : "DIFFERENT");
+    fmt::print("  full-4 joined: {:.1f} s from its start to its first contribution, {} of state\n",
+               join_seconds, human_bytes(static_cast<double>(swarm.members.back().log->state_bytes)));
+    fmt::print("\n  {:<12} {:<10} {:>9} {:>7} {:>13} {:>15}\n", "peer", "role", "samples", "rounds",
+               "sent a step", "received a step");
+    for (const auto& member : swarm.members) {
+        const auto rounds = static_cast<double>(std::max<std::size_t>(1, member.log->rounds.size()));
+        fmt::print("  {:<12} {:<10} {:>9} {:>7} {:>13} {:>15}\n", member.name, member.role,
+                   member.log->samples, member.log->rounds.size(),
+                   human_bytes(static_cast<double>(member.log->bytes_sent()) / rounds),
+                   human_bytes(static_cast<double>(member.log->bytes_received()) / rounds));
+    }
+    fmt::print("\n  written: {}, {}\n", swarm.options.result.json.string(),
+               swarm.options.result.plot.string());
+}
+
+void fill(const FinishedSwarm& swarm, nlohmann::json& json, double join_seconds) {
+    const PeerLog& log = *most_advanced(swarm.members);
+    json["steps"] = log.steps.rbegin()->first;
+    json["target_batch_size"] = swarm.options.target_batch_size;
+    json["seconds"] = swarm.seconds;
+    json["loss_first"] = log.steps.begin()->second.swarm_loss;
+    json["loss_last"] = log.steps.rbegin()->second.swarm_loss;
+    json["join_seconds"] = join_seconds;
+    for (const auto& [step, line] : log.steps)
+        json["loss"].push_back({{"step", step}, {"loss", line.swarm_loss}, {"seconds", line.seconds}});
+    for (const auto& [step, loss] : log.held_out)
+        json["held_out"].push_back({{"step", step}, {"loss", loss}});
+    for (const auto& member : swarm.members)
+        json["peers"].push_back({{"name", member.name},
+                                 {"role", member.role},
+                                 {"peer", member.log->peer},
+                                 {"killed", member.killed},
+                                 {"samples", member.log->samples},
+                                 {"rounds", member.log->rounds.size()},
+                                 {"bytes_sent", member.log->bytes_sent()},
+                                 {"bytes_received", member.log->bytes_received()}});
+    for (const auto& text : swarm.events) json["events"].push_back(text);
+}
+
+void draw_losses(const FinishedSwarm& swarm) {
+    const PeerLog& log = *most_advanced(swarm.members);
+    Picture picture{"ALBERT tiny, five peers on one machine", "global step", "loss", {}, {}};
+    Curve training{"training loss of the swarm", {}, {}}, held_out{"held-out loss", {}, {}, true};
+    for (const auto& [step, line] : log.steps)
+        training.x.push_back(static_cast<double>(step)), training.y.push_back(line.swarm_loss);
+    for (const auto& [step, loss] : log.held_out)
+        held_out.x.push_back(static_cast<double>(step)), held_out.y.push_back(loss);
+    picture.curves = {training, held_out};
+    picture.marks = swarm.marks;
+    draw(picture, swarm.options.result.plot);
+}
+
+}  // namespace
+
+int summarise_swarm(const FinishedSwarm& swarm) {
+    std::string digest;
+    const bool agreed = all_agree(swarm, digest);
+    const PeerLog* log = most_advanced(swarm.members);
+    if (!log || log->steps.empty())
+        throw Error(ErrorKind::system,
+                    "the swarm has taken no step; see the outputs in " + swarm.options.folder.string());
+    const SwarmMember& newcomer = swarm.members.back();
+    const double join_seconds = newcomer.log->first_contribution
+                                    ? *newcomer.log->first_contribution - newcomer.spawned
+                                    : std::nan("");
+    Result result("lab swarm", swarm.options.result);
+    fill(swarm, result.json(), join_seconds);
+    result.json()["digest"] = digest;
+    result.demand("all survivors end with equal parameters", agreed);
+    result.demand("the newcomer contributed", newcomer.log->first_contribution.has_value());
+    result.demand_at_most("last loss over first",
+                          log->steps.rbegin()->second.swarm_loss / log->steps.begin()->second.swarm_loss,
+                          0.9);
+    draw_losses(swarm);
+    print_summary(swarm, agreed, digest, join_seconds);
+    const int code = result.finish();
+    return agreed && newcomer.log->first_contribution ? code : 1;
+}
+
+}  // namespace shoal::lab
