@@ -1,11 +1,10 @@
 #include "shoal/base/async.h"
 
-#include <gtest/gtest.h>
-
 #include <asio/detached.hpp>
 #include <asio/io_context.hpp>
 #include <asio/thread_pool.hpp>
 #include <functional>
+#include <gtest/gtest.h>
 #include <thread>
 #include <vector>
 
@@ -25,7 +24,9 @@ void run(asio::io_context& context, awaitable<void> task) {
     if (failure) std::rethrow_exception(failure);
 }
 
-awaitable<int> answer() { co_return 42; }
+awaitable<int> answer() {
+    co_return 42;
+}
 
 awaitable<int> wait_for_ever(Signal& signal) {
     co_await signal.wait();
@@ -124,6 +125,25 @@ TEST(Async, first_failure_in_a_group_cancels_the_others_and_is_thrown) {
     } catch (const Error& error) {
         EXPECT_EQ(error.kind(), ErrorKind::corrupted);
     }
+    EXPECT_TRUE(cancelled);
+}
+
+awaitable<void> cancel_group(TaskGroup& group) {
+    group.cancel();
+    co_return;
+}
+
+TEST(Async, cancelling_a_group_reaches_a_task_spawned_after_the_one_that_cancels) {
+    asio::io_context context;
+    Signal signal(context.get_executor());
+    bool cancelled = false;
+    auto task = [](asio::io_context& c, Signal& s, bool& noted) -> awaitable<void> {
+        TaskGroup group(c.get_executor());
+        group.spawn(cancel_group(group));
+        group.spawn(note_cancellation(s, noted));
+        co_await group.settle();
+    };
+    run(context, task(context, signal, cancelled));
     EXPECT_TRUE(cancelled);
 }
 

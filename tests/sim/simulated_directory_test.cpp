@@ -47,9 +47,8 @@ TEST(SimulatedDirectory, PushesWhatExistsAndWhatComes) {
     ThreePeers peers;
     peers.publish(peers.a, "before");
     Values seen;
-    auto token = peers.b.directory->watch("run/key", [&](const dht::Record& record) {
-        seen.emplace_back(as_text(record.value));
-    });
+    auto token = peers.b.directory->watch(
+        "run/key", [&](const dht::Record& record) { seen.emplace_back(as_text(record.value)); });
     peers.world.simulation().run();
     peers.publish(peers.c, "after");
     peers.world.simulation().run();
@@ -65,9 +64,8 @@ TEST(SimulatedDirectory, KeepsTheHalvesOfAPartitionApartUntilItHeals) {
     peers.publish(peers.a, "old");
     peers.world.internet().partition({{peers.a.id}, {peers.b.id, peers.c.id}});
     Values seen;
-    const auto token = peers.b.directory->watch("run/key", [&](const dht::Record& record) {
-        seen.emplace_back(as_text(record.value));
-    });
+    const auto token = peers.b.directory->watch(
+        "run/key", [&](const dht::Record& record) { seen.emplace_back(as_text(record.value)); });
     peers.publish(peers.a, "new");
     peers.world.simulation().run();
     EXPECT_EQ(peers.read(peers.b), Values{"old"});
@@ -83,9 +81,8 @@ TEST(SimulatedDirectory, DeliversALostPushLater) {
     settings.push_loss = 1;
     ThreePeers peers(settings);
     Values seen;
-    const auto token = peers.b.directory->watch("run/key", [&](const dht::Record& record) {
-        seen.emplace_back(as_text(record.value));
-    });
+    const auto token = peers.b.directory->watch(
+        "run/key", [&](const dht::Record& record) { seen.emplace_back(as_text(record.value)); });
     peers.publish(peers.a, "late");
     peers.world.simulation().run_for(4s);
     EXPECT_TRUE(seen.empty());
@@ -96,8 +93,8 @@ TEST(SimulatedDirectory, DeliversALostPushLater) {
 TEST(SimulatedDirectory, RefusesWhatIsTooLongAtTheBound) {
     ThreePeers peers;
     const auto publish = [&](std::size_t key, std::size_t subkey, std::size_t value, Duration time_to_live) {
-        peers.world.simulation().run(peers.a.directory->publish(std::string(key, 'k'), std::string(subkey, 's'),
-                                                                Bytes(value), time_to_live));
+        peers.world.simulation().run(peers.a.directory->publish(
+            std::string(key, 'k'), std::string(subkey, 's'), Bytes(value), time_to_live));
     };
     EXPECT_NO_THROW(publish(96, 32, 380, 600s));
     EXPECT_THROW(publish(97, 32, 380, 600s), Error);

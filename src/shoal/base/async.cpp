@@ -29,7 +29,8 @@ std::string describe(const std::exception_ptr& error) {
     }
 }
 
-Signal::Signal(const asio::any_io_executor& executor) : never_(executor, asio::steady_timer::time_point::max()) {}
+Signal::Signal(const asio::any_io_executor& executor)
+    : never_(executor, asio::steady_timer::time_point::max()) {}
 
 void Signal::notify() {
     ++generation_;
@@ -47,14 +48,33 @@ struct TaskGroup::State : std::enable_shared_from_this<State> {
 
     asio::any_io_executor executor;
     Signal changed;
-    std::list<asio::cancellation_signal> running;  // one a task; a list, so that slots stay where they are
+    struct Task {
+        asio::cancellation_signal signal;
+        bool begun = false;
+        bool cancelled = false;
+    };
+    std::list<Task> running;  // a list, so that slots stay where they are
     std::exception_ptr failure;
 
     void cancel() {
-        for (auto& signal : running) signal.emit(asio::cancellation_type::terminal);
+        for (Task& task : running) {
+            task.cancelled = true;
+            if (task.begun) task.signal.emit(asio::cancellation_type::terminal);
+        }
     }
 
-    void ended(std::list<asio::cancellation_signal>::iterator task, const std::exception_ptr& error) {
+    /// Runs the task up to its first wait; only then can a cancellation reach it.
+    void begin(std::list<Task>::iterator entry, awaitable<void> task) {
+        auto on_end = [state = shared_from_this(), entry](const std::exception_ptr& error) {
+            state->ended(entry, error);
+        };
+        asio::co_spawn(executor, std::move(task),
+                       asio::bind_cancellation_slot(entry->signal.slot(), std::move(on_end)));
+        entry->begun = true;
+        if (entry->cancelled) entry->signal.emit(asio::cancellation_type::terminal);
+    }
+
+    void ended(std::list<Task>::iterator task, const std::exception_ptr& error) {
         running.erase(task);
         if (error && (!failure || is_cancellation(failure))) failure = error;
         if (error && !is_cancellation(error)) cancel();
@@ -64,17 +84,26 @@ struct TaskGroup::State : std::enable_shared_from_this<State> {
 
 TaskGroup::TaskGroup(asio::any_io_executor executor) : state_(std::make_shared<State>(std::move(executor))) {}
 
-TaskGroup::~TaskGroup() { state_->cancel(); }
+TaskGroup::~TaskGroup() {
+    state_->cancel();
+}
 
 void TaskGroup::spawn(awaitable<void> task) {
     auto entry = state_->running.emplace(state_->running.end());
-    auto on_end = [state = state_, entry](const std::exception_ptr& error) { state->ended(entry, error); };
-    asio::co_spawn(state_->executor, std::move(task), asio::bind_cancellation_slot(entry->slot(), std::move(on_end)));
+    // Posted, because co_spawn would run the task inside spawn(), and a task that cancels its group would
+    // miss those that are spawned after it.
+    asio::post(state_->executor, [state = state_, entry, waiting = std::move(task)]() mutable {
+        state->begin(entry, std::move(waiting));
+    });
 }
 
-void TaskGroup::cancel() { state_->cancel(); }
+void TaskGroup::cancel() {
+    state_->cancel();
+}
 
-std::size_t TaskGroup::running() const { return state_->running.size(); }
+std::size_t TaskGroup::running() const {
+    return state_->running.size();
+}
 
 awaitable<void> TaskGroup::settle() {
     auto state = state_;
@@ -119,7 +148,9 @@ awaitable<bool> ends_in_time(Clock& clock, TimePoint deadline, awaitable<void> o
     co_return !operation_error;
 }
 
-void throw_timed_out(const std::string& what) { throw Error(ErrorKind::timed_out, "timed out: " + what); }
+void throw_timed_out(const std::string& what) {
+    throw Error(ErrorKind::timed_out, "timed out: " + what);
+}
 
 }  // namespace detail
 

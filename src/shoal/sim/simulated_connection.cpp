@@ -44,7 +44,8 @@ SimulatedStream::~SimulatedStream() {
     // All is written; we only read no more. In order behind what is still in the outbox.
     end_->finished_in = true;
     auto& host = *end_->connection->hosts[static_cast<std::size_t>(end_->side)];
-    end_->outbox.push_back({Frame::Kind::stop, end_->id, kMessageOverhead, {}, "the other side has stopped reading"});
+    end_->outbox.push_back(
+        {Frame::Kind::stop, end_->id, kMessageOverhead, {}, "the other side has stopped reading"});
     host.send(end_);
 }
 

@@ -37,9 +37,9 @@ struct StreamEnd {
     std::uint64_t id = 0;
     std::string service;
 
-    std::deque<Frame> outbox;       ///< waits for the uplink; parts are cut off the first one
+    std::deque<Frame> outbox;        ///< waits for the uplink; parts are cut off the first one
     std::size_t unacknowledged = 0;  ///< bytes that the other side's reader has not taken yet
-    bool queued = false;            ///< is in its host's round of senders
+    bool queued = false;             ///< is in its host's round of senders
     bool finished_out = false;
     bool finished_in = false;
     bool abandoned = false;  ///< the user has dropped it
@@ -59,9 +59,9 @@ struct Connection {
     std::array<std::shared_ptr<SimulatedHost>, 2> hosts;  ///< [0] has dialled
     std::array<bool, 2> up{true, true};
     std::array<std::map<std::uint64_t, std::shared_ptr<StreamEnd>>, 2> streams;
-    std::array<std::deque<Frame>, 2> held;        ///< arrived for that side while it was out of reach
-    std::array<TimePoint, 2> last_arrival{};      ///< at that side; keeps the order under jitter
-    std::array<std::uint64_t, 2> bytes_sent{};    ///< by that side
+    std::array<std::deque<Frame>, 2> held;         ///< arrived for that side while it was out of reach
+    std::array<TimePoint, 2> last_arrival{};       ///< at that side; keeps the order under jitter
+    std::array<std::uint64_t, 2> bytes_sent{};     ///< by that side
     std::array<std::uint64_t, 2> bytes_arrived{};  ///< at that side
     std::uint64_t next_stream = 0;
     Duration one_way{0};

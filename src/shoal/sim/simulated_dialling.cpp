@@ -112,7 +112,8 @@ awaitable<SimulatedHost::ConnectionPointer> SimulatedHost::dial_endpoint(net::En
         throw Error(ErrorKind::unreachable, name + ": no answer within " + patience + " s");
     }
     if (gone_) throw Error(ErrorKind::cancelled, "the network has been shut down");
-    if (const auto known = connections_.find(target->id()); known != connections_.end()) co_return known->second;
+    if (const auto known = connections_.find(target->id()); known != connections_.end())
+        co_return known->second;
     co_return establish(target);
 }
 
@@ -121,7 +122,8 @@ SimulatedHost::ConnectionPointer SimulatedHost::establish(const std::shared_ptr<
     connection->number = internet_.connections_made_++;
     connection->hosts = {shared_from_this(), other};
     connection->one_way = settings_.latency + other->settings().latency;
-    simulation().trace().note(clock_.now(), "connect", std::hash<PeerId>()(id_), std::hash<PeerId>()(other->id()));
+    simulation().trace().note(clock_.now(), "connect", std::hash<PeerId>()(id_),
+                              std::hash<PeerId>()(other->id()));
     come_up(connection, other->id());
     other->come_up(connection, id_);
     return connection;
@@ -143,12 +145,15 @@ void SimulatedHost::lose(const ConnectionPointer& connection, const std::string&
     if (!connection->up[here]) return;
     const PeerId peer = connection->hosts[1 - here]->id();
     simulation().trace().note(clock_.now(), "lose", std::hash<PeerId>()(id_), std::hash<PeerId>()(peer));
-    if (notify) propagate(connection, 1 - side, {Frame::Kind::closed, 0, 0, {}, "it has closed the connection: " + cause});
+    if (notify)
+        propagate(connection, 1 - side,
+                  {Frame::Kind::closed, 0, 0, {}, "it has closed the connection: " + cause});
     connection->up[here] = false;
     connection->held[here].clear();
     connections_.erase(peer);
     const auto error = std::make_exception_ptr(Error(ErrorKind::connection_lost, cause, peer.short_name()));
-    for (const auto& [number, stream] : std::exchange(connection->streams[here], {})) stream->fail(error, true);
+    for (const auto& [number, stream] : std::exchange(connection->streams[here], {}))
+        stream->fail(error, true);
     tell_observers(peer, false, cause);
 }
 
@@ -189,7 +194,8 @@ void SimulatedHost::disconnect(const PeerId& peer, const std::string& reason) {
     }
 }
 
-// --- faults -----------------------------------------------------------------------------------------------------
+// --- faults
+// -----------------------------------------------------------------------------------------------------
 
 void SimulatedHost::crash() {
     // The kernel of a killed process closes its sockets; the process itself knows of nothing.
@@ -220,7 +226,8 @@ void SimulatedHost::thaw() {
     release_held();
     pump();
     for (const auto& [peer, connection] : connections_) {
-        const SimulatedHost& other = *connection->hosts[static_cast<std::size_t>(1 - connection->side_of(*this))];
+        const SimulatedHost& other =
+            *connection->hosts[static_cast<std::size_t>(1 - connection->side_of(*this))];
         if (other.stopped() || !internet_.is_reachable(id_, peer)) expect_silence(peer);
     }
 }
@@ -237,20 +244,23 @@ void SimulatedHost::expect_silence(const PeerId& peer) {
     if (known == connections_.end()) return;
     const std::weak_ptr<Connection> watched = known->second;
     const TimePoint noticed = clock_.now() + settings_.peer_timeout;
-    const auto stops = known->second->hosts[static_cast<std::size_t>(1 - known->second->side_of(*this))]->stops_;
+    const auto stops =
+        known->second->hosts[static_cast<std::size_t>(1 - known->second->side_of(*this))]->stops_;
     const auto partitions = internet_.partitions_;
-    internet_.simulation().timeline()->at(noticed, [self = shared_from_this(), watched, peer, stops, partitions] {
-        const auto connection = watched.lock();
-        if (!connection || self->stopped() || self->gone_) return;
-        const SimulatedHost& other = *connection->hosts[static_cast<std::size_t>(1 - connection->side_of(*self))];
-        // If it was heard of in between, a later silence has a check of its own.
-        const bool still_stopped = other.stopped() && other.stops_ == stops;
-        const bool still_apart =
-            !self->internet_.is_reachable(self->id_, peer) && self->internet_.partitions_ == partitions;
-        if (!still_stopped && !still_apart) return;
-        const std::string patience = fmt::format("{:g}", seconds(self->settings_.peer_timeout));
-        self->lose(connection, "nothing was heard of it for " + patience + " s", true);
-    });
+    internet_.simulation().timeline()->at(
+        noticed, [self = shared_from_this(), watched, peer, stops, partitions] {
+            const auto connection = watched.lock();
+            if (!connection || self->stopped() || self->gone_) return;
+            const SimulatedHost& other =
+                *connection->hosts[static_cast<std::size_t>(1 - connection->side_of(*self))];
+            // If it was heard of in between, a later silence has a check of its own.
+            const bool still_stopped = other.stopped() && other.stops_ == stops;
+            const bool still_apart =
+                !self->internet_.is_reachable(self->id_, peer) && self->internet_.partitions_ == partitions;
+            if (!still_stopped && !still_apart) return;
+            const std::string patience = fmt::format("{:g}", seconds(self->settings_.peer_timeout));
+            self->lose(connection, "nothing was heard of it for " + patience + " s", true);
+        });
 }
 
 void SimulatedHost::leave() {

@@ -21,9 +21,11 @@ struct Watch {
     std::map<Name, std::uint64_t> seen;  // newest sequence pushed
 };
 
-void check_bounds(const std::string& key, const std::string& subkey, const Bytes& value, Duration time_to_live) {
+void check_bounds(const std::string& key, const std::string& subkey, const Bytes& value,
+                  Duration time_to_live) {
     const auto refuse = [](const char* what) { throw Error(ErrorKind::invalid_argument, what); };
-    if (key.empty() || key.size() > dht::kMaximumKeyBytes) refuse("the key of a directory record is too long");
+    if (key.empty() || key.size() > dht::kMaximumKeyBytes)
+        refuse("the key of a directory record is too long");
     if (subkey.size() > dht::kMaximumSubkeyBytes) refuse("the subkey of a directory record is too long");
     if (value.size() > dht::kMaximumValueBytes) refuse("the value of a directory record is too long");
     if (time_to_live <= Duration(0) || time_to_live > dht::kMaximumTimeToLive)
@@ -53,7 +55,9 @@ struct SimulatedDirectoryService::State : std::enable_shared_from_this<State> {
     }
 
     const dht::Record* seen_by(const PeerId& reader, const Entry& entry) const {
-        if (internet.is_reachable(entry.record.owner, reader) || entry.partition != internet.partition_number()) return &entry.record;
+        if (internet.is_reachable(entry.record.owner, reader) ||
+            entry.partition != internet.partition_number())
+            return &entry.record;
         return entry.previous ? &*entry.previous : nullptr;
     }
 
@@ -109,7 +113,8 @@ class SimulatedDirectory final : public dht::Directory {
     SimulatedDirectory(std::shared_ptr<SimulatedDirectoryService::State> state, const PeerId& owner)
         : state_(std::move(state)), owner_(owner) {}
 
-    awaitable<void> publish(std::string key, std::string subkey, Bytes value, Duration time_to_live) override {
+    awaitable<void> publish(std::string key, std::string subkey, Bytes value,
+                            Duration time_to_live) override {
         check_bounds(key, subkey, value, time_to_live);
         const auto state = state_;
         VirtualClock& clock = state->internet.clock(owner_);
@@ -132,7 +137,8 @@ class SimulatedDirectory final : public dht::Directory {
         for (const auto& [name, entry] : state->records[key]) {
             const dht::Record* record = state->seen_by(owner_, entry);
             if (!record || record->expires <= clock.wall_now()) continue;
-            if (state->settings.read_loss > 0 && state->random.uniform() < state->settings.read_loss) continue;
+            if (state->settings.read_loss > 0 && state->random.uniform() < state->settings.read_loss)
+                continue;
             result.push_back(*record);
         }
         co_return result;
@@ -163,12 +169,16 @@ SimulatedDirectoryService::SimulatedDirectoryService(SimulatedInternet& internet
     });
 }
 
-SimulatedDirectoryService::~SimulatedDirectoryService() { state_->closed = true; }
+SimulatedDirectoryService::~SimulatedDirectoryService() {
+    state_->closed = true;
+}
 
 std::shared_ptr<dht::Directory> SimulatedDirectoryService::join(const PeerId& owner) {
     return std::make_shared<SimulatedDirectory>(state_, owner);
 }
 
-void SimulatedDirectoryService::inject(dht::Record record) { state_->store(std::move(record)); }
+void SimulatedDirectoryService::inject(dht::Record record) {
+    state_->store(std::move(record));
+}
 
 }  // namespace shoal::sim

@@ -18,9 +18,9 @@ namespace shoal::sim {
 struct DirectorySettings {
     Duration minimum_delay = std::chrono::milliseconds(1);  ///< of each operation and each push, uniform
     Duration maximum_delay = std::chrono::milliseconds(5);
-    double push_loss = 0;                                 ///< this share of the pushes comes only ...
-    Duration repair_delay = std::chrono::seconds(5);      ///< ... this much later
-    double read_loss = 0;  ///< this share of the records is missing from a read()
+    double push_loss = 0;                             ///< this share of the pushes comes only ...
+    Duration repair_delay = std::chrono::seconds(5);  ///< ... this much later
+    double read_loss = 0;                             ///< this share of the records is missing from a read()
 };
 
 /// Records are not signed here, only owned: the simulated directory does not lie. A peer that is frozen or

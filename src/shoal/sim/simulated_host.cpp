@@ -29,7 +29,8 @@ void SimulatedHost::set_rates(double upload_rate, double download_rate) {
     settings_.download_rate = download_rate;
 }
 
-// --- leaving ------------------------------------------------------------------------------------------------
+// --- leaving
+// ------------------------------------------------------------------------------------------------
 
 void SimulatedHost::send(const std::shared_ptr<StreamEnd>& stream) {
     if (!stream->connection->up[static_cast<std::size_t>(stream->side)]) return;
@@ -113,8 +114,10 @@ void SimulatedHost::run_hooks(const std::string& service, const Frame& frame) {
     std::vector<std::function<void()>> due;
     for (auto hook = hooks_.begin(); hook != hooks_.end();) {
         const bool matches = hook->service.empty() || hook->service == service;
-        const std::uint64_t amount =
-            !matches ? 0 : hook->counts_bytes ? frame.bytes : frame.kind == Frame::Kind::message ? 1 : 0;
+        const std::uint64_t amount = !matches                             ? 0
+                                     : hook->counts_bytes                 ? frame.bytes
+                                     : frame.kind == Frame::Kind::message ? 1
+                                                                          : 0;
         hook->remaining -= std::min(hook->remaining, amount);
         if (hook->remaining > 0) {
             ++hook;
@@ -126,7 +129,8 @@ void SimulatedHost::run_hooks(const std::string& service, const Frame& frame) {
     for (const auto& action : due) action();
 }
 
-// --- travelling and arriving ----------------------------------------------------------------------------------
+// --- travelling and arriving
+// ----------------------------------------------------------------------------------
 
 void SimulatedHost::propagate(const ConnectionPointer& connection, int to_side, Frame frame) {
     const auto to = static_cast<std::size_t>(to_side);
@@ -184,7 +188,8 @@ void SimulatedHost::deliver(const ConnectionPointer& connection, int side, Frame
     connection->bytes_arrived[here] += frame.bytes;
     const PeerId& from = connection->hosts[1 - here]->id();
     if (frame.kind != Frame::Kind::part && frame.kind != Frame::Kind::credit)
-        simulation().trace().note(clock_.now(), "deliver", std::hash<PeerId>()(from), std::hash<PeerId>()(id_),
+        simulation().trace().note(clock_.now(), "deliver", std::hash<PeerId>()(from),
+                                  std::hash<PeerId>()(id_),
                                   frame.stream * 16 + static_cast<std::uint64_t>(frame.kind));
     if (frame.kind == Frame::Kind::closed) return lose(connection, frame.text, false);
     if (frame.kind == Frame::Kind::open) return accept(connection, side, frame);
@@ -195,8 +200,8 @@ void SimulatedHost::deliver(const ConnectionPointer& connection, int side, Frame
     forget_if_ended(stream);
 }
 
-void SimulatedHost::deliver_to_stream(const ConnectionPointer& connection, const std::shared_ptr<StreamEnd>& stream,
-                                      Frame frame) {
+void SimulatedHost::deliver_to_stream(const ConnectionPointer& connection,
+                                      const std::shared_ptr<StreamEnd>& stream, Frame frame) {
     const std::string from = connection->hosts[static_cast<std::size_t>(1 - stream->side)]->id().short_name();
     switch (frame.kind) {
         case Frame::Kind::message:
@@ -230,19 +235,23 @@ void SimulatedHost::deliver_to_stream(const ConnectionPointer& connection, const
 }
 
 void SimulatedHost::forget_if_ended(const std::shared_ptr<StreamEnd>& stream) {
-    if (stream->ended()) stream->connection->streams[static_cast<std::size_t>(stream->side)].erase(stream->id);
+    if (stream->ended())
+        stream->connection->streams[static_cast<std::size_t>(stream->side)].erase(stream->id);
 }
 
-// --- streams that others open ---------------------------------------------------------------------------------
+// --- streams that others open
+// ---------------------------------------------------------------------------------
 
 void SimulatedHost::accept(const ConnectionPointer& connection, int side, const Frame& frame) {
     const auto here = static_cast<std::size_t>(side);
     const auto handler = handlers_.find(frame.text);
     if (handler == handlers_.end() || gone_) {
-        Frame refusal{Frame::Kind::reset, frame.stream, kMessageOverhead, {}, "unknown service " + frame.text};
+        Frame refusal{
+            Frame::Kind::reset, frame.stream, kMessageOverhead, {}, "unknown service " + frame.text};
         return send_at_once(*connection, side, std::move(refusal));
     }
-    auto stream = std::make_shared<StreamEnd>(connection, side, frame.stream, frame.text, simulation().executor());
+    auto stream =
+        std::make_shared<StreamEnd>(connection, side, frame.stream, frame.text, simulation().executor());
     connection->streams[here].emplace(frame.stream, stream);
     tasks_.spawn(run_handler(handler->second, std::make_shared<SimulatedStream>(stream)));
 }

@@ -17,7 +17,8 @@ namespace shoal::sim {
 /// Made by SimulatedInternet::join, which hands out a facade that calls leave() at its end.
 class SimulatedHost : public std::enable_shared_from_this<SimulatedHost> {
   public:
-    SimulatedHost(SimulatedInternet& internet, const PeerId& id, HostSettings settings, net::Endpoint endpoint);
+    SimulatedHost(SimulatedInternet& internet, const PeerId& id, HostSettings settings,
+                  net::Endpoint endpoint);
 
     // --- what net::Network asks for ---------------------------------------------------------------------
     awaitable<net::StreamPointer> open(PeerId peer, std::string service);
@@ -99,7 +100,8 @@ class SimulatedHost : public std::enable_shared_from_this<SimulatedHost> {
     void arrive(const ConnectionPointer& connection, int side, Frame frame);
     void deliver(const ConnectionPointer& connection, int side, Frame frame);
     void accept(const ConnectionPointer& connection, int side, const Frame& frame);
-    void deliver_to_stream(const ConnectionPointer& connection, const std::shared_ptr<StreamEnd>& stream, Frame frame);
+    void deliver_to_stream(const ConnectionPointer& connection, const std::shared_ptr<StreamEnd>& stream,
+                           Frame frame);
     awaitable<void> run_handler(net::StreamHandler handler, net::StreamPointer stream);
 
     SimulatedInternet& internet_;

@@ -27,7 +27,9 @@ class SimulatedNetwork final : public net::Network {
     std::vector<net::ConnectionInfo> connections() const override { return host_->connections(); }
     bool is_connected(const PeerId& peer) const override { return host_->is_connected(peer); }
     std::shared_ptr<void> observe(Observer observer) override { return host_->observe(std::move(observer)); }
-    void disconnect(const PeerId& peer, const std::string& reason) override { host_->disconnect(peer, reason); }
+    void disconnect(const PeerId& peer, const std::string& reason) override {
+        host_->disconnect(peer, reason);
+    }
     void set_resolver(net::AddressResolver resolver) override { host_->set_resolver(std::move(resolver)); }
 
   private:
@@ -49,11 +51,13 @@ SimulatedInternet::~SimulatedInternet() {
 }
 
 std::shared_ptr<net::Network> SimulatedInternet::join(const PeerId& id, HostSettings settings) {
-    if (const auto old = hosts_.find(id); old != hosts_.end() && !old->second->crashed() && !old->second->gone())
-        throw Error(ErrorKind::invalid_argument, "this peer is on the simulated Internet already", id.short_name());
+    if (const auto old = hosts_.find(id);
+        old != hosts_.end() && !old->second->crashed() && !old->second->gone())
+        throw Error(ErrorKind::invalid_argument, "this peer is on the simulated Internet already",
+                    id.short_name());
     const std::uint32_t number = ++joined_;
-    const net::Endpoint endpoint{fmt::format("10.{}.{}.{}", number >> 16 & 255, number >> 8 & 255, number & 255),
-                                 31337};
+    const net::Endpoint endpoint{
+        fmt::format("10.{}.{}.{}", number >> 16 & 255, number >> 8 & 255, number & 255), 31337};
     auto host = std::make_shared<SimulatedHost>(*this, id, settings, endpoint);
     if (const auto old = hosts_.find(id); old != hosts_.end()) replaced_.push_back(old->second);
     hosts_[id] = host;
@@ -76,11 +80,21 @@ std::shared_ptr<SimulatedHost> SimulatedInternet::find_endpoint(const net::Endpo
     return host->endpoint() == endpoint ? host : nullptr;  // a restarted peer has a new address
 }
 
-VirtualClock& SimulatedInternet::clock(const PeerId& id) { return find(id)->clock(); }
-net::Endpoint SimulatedInternet::endpoint(const PeerId& id) const { return find(id)->endpoint(); }
-Traffic SimulatedInternet::traffic(const PeerId& id) const { return find(id)->traffic(); }
-bool SimulatedInternet::is_crashed(const PeerId& id) const { return find(id)->crashed(); }
-bool SimulatedInternet::is_frozen(const PeerId& id) const { return find(id)->frozen(); }
+VirtualClock& SimulatedInternet::clock(const PeerId& id) {
+    return find(id)->clock();
+}
+net::Endpoint SimulatedInternet::endpoint(const PeerId& id) const {
+    return find(id)->endpoint();
+}
+Traffic SimulatedInternet::traffic(const PeerId& id) const {
+    return find(id)->traffic();
+}
+bool SimulatedInternet::is_crashed(const PeerId& id) const {
+    return find(id)->crashed();
+}
+bool SimulatedInternet::is_frozen(const PeerId& id) const {
+    return find(id)->frozen();
+}
 
 void SimulatedInternet::changed(std::string_view what, const PeerId& id) {
     simulation_.trace().note(simulation_.timeline()->now(), what, std::hash<PeerId>()(id));

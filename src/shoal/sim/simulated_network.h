@@ -28,8 +28,8 @@ namespace shoal::sim {
 
 /// One machine and its line.
 struct HostSettings {
-    double upload_rate = 0;    ///< bytes per second; 0: unlimited
-    double download_rate = 0;  ///< bytes per second; 0: unlimited
+    double upload_rate = 0;                             ///< bytes per second; 0: unlimited
+    double download_rate = 0;                           ///< bytes per second; 0: unlimited
     Duration latency = std::chrono::microseconds(500);  ///< from this machine to the middle of the network
     bool accept_connections = true;                     ///< false: client mode
     std::size_t stream_window = 4 * 1024 * 1024;        ///< credit of one stream, bytes
@@ -39,7 +39,7 @@ struct HostSettings {
 };
 
 struct InternetSettings {
-    Duration maximum_jitter{0};            ///< added to each segment's way, uniform; order is kept
+    Duration maximum_jitter{0};             ///< added to each segment's way, uniform; order is kept
     std::size_t segment_bytes = 64 * 1024;  ///< what a stream may send before it is another's turn
 };
 
@@ -86,10 +86,12 @@ class SimulatedInternet {
 
     /// Calls `action` once, when this machine has put its n-th next message on the wire completely (n > 0).
     /// @param service  counts only streams of this service; empty: all.
-    void after_messages(const PeerId& id, std::uint64_t n, std::function<void()> action, std::string service = {});
+    void after_messages(const PeerId& id, std::uint64_t n, std::function<void()> action,
+                        std::string service = {});
     /// Calls `action` once, when exactly n more bytes are on the wire; the rest of the message that they cut
     /// through leaves only after that.
-    void after_bytes(const PeerId& id, std::uint64_t n, std::function<void()> action, std::string service = {});
+    void after_bytes(const PeerId& id, std::uint64_t n, std::function<void()> action,
+                     std::string service = {});
     /// Told of every crash, e.g. to cancel the coroutines of the machine.
     void on_crash(std::function<void(const PeerId&)> action) { on_crash_.push_back(std::move(action)); }
 
@@ -110,7 +112,7 @@ class SimulatedInternet {
 
   private:
     friend class SimulatedHost;
-    std::shared_ptr<SimulatedHost> find(const PeerId& id) const;       // throws Error(invalid_argument)
+    std::shared_ptr<SimulatedHost> find(const PeerId& id) const;  // throws Error(invalid_argument)
     std::shared_ptr<SimulatedHost> find_endpoint(const net::Endpoint& endpoint) const;  // may be null
     void leave(const SimulatedHost& host);
     void changed(std::string_view what, const PeerId& id);

@@ -24,7 +24,8 @@ void Trace::note(TimePoint when, std::string_view what, std::uint64_t a, std::ui
     mix(hash_, b);
     mix(hash_, c);
     ++count_;
-    if (keep_lines_) lines_.push_back(fmt::format("{:.6f} {} {} {} {}", seconds(when.since_start), what, a, b, c));
+    if (keep_lines_)
+        lines_.push_back(fmt::format("{:.6f} {} {} {} {}", seconds(when.since_start), what, a, b, c));
 }
 
 Simulation::Simulation(std::uint64_t seed)
@@ -39,7 +40,9 @@ Simulation::~Simulation() {
     context_.poll();
 }
 
-VirtualClock& Simulation::make_clock() { return clocks_.emplace_back(timeline_, kEpoch); }
+VirtualClock& Simulation::make_clock() {
+    return clocks_.emplace_back(timeline_, kEpoch);
+}
 
 void Simulation::spawn(awaitable<void> task) {
     auto entry = spawned_.emplace(spawned_.end());
@@ -50,7 +53,9 @@ void Simulation::spawn(awaitable<void> task) {
     asio::co_spawn(context_, std::move(task), asio::bind_cancellation_slot(entry->slot(), std::move(on_end)));
 }
 
-void Simulation::poll() { context_.poll(); }
+void Simulation::poll() {
+    context_.poll();
+}
 
 void Simulation::throw_failure() {
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));

@@ -26,7 +26,8 @@ class Trace {
   public:
     /// Keeps the lines from now on (for a human who replays a seed).
     void keep_lines(bool keep) { keep_lines_ = keep; }
-    void note(TimePoint when, std::string_view what, std::uint64_t a = 0, std::uint64_t b = 0, std::uint64_t c = 0);
+    void note(TimePoint when, std::string_view what, std::uint64_t a = 0, std::uint64_t b = 0,
+              std::uint64_t c = 0);
     /// Equal for equal histories.
     std::uint64_t hash() const { return hash_; }
     std::uint64_t count() const { return count_; }
@@ -120,8 +121,9 @@ T Simulation::run(awaitable<T> main, Duration limit) {
     try {
         if (!run_until(has_ended, limit)) {
             const std::string when = std::to_string(seconds(timeline_->now().since_start));
-            throw Error(ErrorKind::timed_out, timeline_->empty() ? "nothing is left to happen at " + when + " s"
-                                                                 : "still waiting at " + when + " s");
+            throw Error(ErrorKind::timed_out, timeline_->empty()
+                                                  ? "nothing is left to happen at " + when + " s"
+                                                  : "still waiting at " + when + " s");
         }
     } catch (...) {
         // The caller's objects go away with this exception, so `main` has to end before.

@@ -17,7 +17,9 @@ void Timeline::fire_next() {
     first.mapped()();
 }
 
-void Timeline::advance_to(TimePoint when) { now_ = std::max(now_, when); }
+void Timeline::advance_to(TimePoint when) {
+    now_ = std::max(now_, when);
+}
 
 void Timeline::clear() {
     // What the events own may insert or cancel others when it is destroyed.

@@ -20,7 +20,9 @@ class Timeline {
 
     /// Calls `action` when virtual time reaches `when`, or next if that is past.
     EventId at(TimePoint when, std::function<void()> action);
-    EventId after(Duration delay, std::function<void()> action) { return at(now_ + delay, std::move(action)); }
+    EventId after(Duration delay, std::function<void()> action) {
+        return at(now_ + delay, std::move(action));
+    }
 
     /// Forgets an event. Nothing happens if it has fired.
     void cancel(const EventId& id) { events_.erase(id); }

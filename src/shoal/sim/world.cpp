@@ -12,7 +12,8 @@ Peer World::add_peer(HostSettings host) {
 Peer World::restart(const KeyPair& key, HostSettings host) {
     const PeerId id = key.peer_id();
     auto network = internet_.join(id, host);
-    return Peer{key, id, &internet_.clock(id), std::move(network), directory_.join(id), simulation_.random().split()};
+    return Peer{
+        key, id, &internet_.clock(id), std::move(network), directory_.join(id), simulation_.random().split()};
 }
 
 }  // namespace shoal::sim
