@@ -1,0 +1,70 @@
+#include "shoal/train/checkpoint_writer.h"
+
+#include <fmt/format.h>
+
+#include "shoal/train/settings.h"
+
+namespace shoal::train {
+
+CheckpointWriter::CheckpointWriter(const run::RunDefinition& definition, net::AgreedSettings agreed,
+                                   ModelSource& source, optim::LocalCompute& compute,
+                                   asio::any_io_executor executor, Log log)
+    : folder_(definition.checkpoint_folder(), definition.checkpoints.keep, log),
+      every_(definition.checkpoints.every),
+      run_(definition.run.name),
+      seed_(static_cast<std::uint64_t>(definition.run.seed)),
+      schedule_(schedule_settings(definition)),
+      agreed_(std::move(agreed)),
+      source_(source),
+      compute_(compute),
+      log_(std::move(log)),
+      writing_(std::move(executor)) {}
+
+awaitable<Step> CheckpointWriter::resume() {
+    auto read = [this] { return folder_.latest(); };
+    std::optional<run::Checkpoint> checkpoint = co_await offload(disk_.get_executor(), std::move(read));
+    if (!checkpoint) co_return Step{};
+    run::check_fits(checkpoint->info, agreed_);
+    const Step step = checkpoint->info.step;
+    const std::uint64_t position = checkpoint->info.data_position;
+    auto state = std::make_shared<const collective::State>(std::move(checkpoint->state));
+    co_await compute_.load(state);
+    auto seek = [this, position] { source_.seek(position); };
+    co_await offload(compute_.compute_thread(), std::move(seek));
+    written_ = step;
+    log_.info(fmt::format("goes on from the checkpoint of step {}", value(step)));
+    co_return step;
+}
+
+void CheckpointWriter::on_step(Step step, double loss, double, double, const Fingerprint& digest) {
+    newest_ = Due{step, loss, digest};
+    if (every_ > 0 && value(step) % every_ == 0 && writing_.running() == 0) writing_.spawn(write(*newest_));
+}
+
+awaitable<void> CheckpointWriter::write(Due due) {
+    try {
+        const collective::StatePointer state = co_await compute_.snapshot(due.step);
+        auto place = [this] { return source_.position(); };
+        run::CheckpointInfo info;
+        info.data_position = co_await offload(compute_.compute_thread(), std::move(place));
+        info.step = due.step;
+        info.run = run_;
+        info.digest = due.digest;
+        info.seed = seed_;
+        info.learning_rate = optim::learning_rate(schedule_, static_cast<Step>(value(due.step) - 1));
+        info.loss = due.loss;
+        info.settings = agreed_;
+        auto save = [this, info, state] { folder_.write(info, *state, tensor_layout(source_.layout())); };
+        co_await offload(disk_.get_executor(), std::move(save));
+        written_ = due.step;
+    } catch (const Error& error) {
+        log_.error(std::string("no checkpoint was written: ") + error.what());
+    }
+}
+
+awaitable<void> CheckpointWriter::finish() {
+    co_await writing_.settle();
+    if (every_ > 0 && newest_ && newest_->step != written_) co_await write(*newest_);
+}
+
+}  // namespace shoal::train

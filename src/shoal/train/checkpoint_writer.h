@@ -1,0 +1,60 @@
+// Writes a checkpoint every so many steps, beside the training, and hands back the newest one at the start.
+#pragma once
+
+#include <asio/thread_pool.hpp>
+#include <memory>
+#include <optional>
+
+#include "shoal/base/async.h"
+#include "shoal/base/log.h"
+#include "shoal/collective/training_peer.h"
+#include "shoal/optim/local_compute.h"
+#include "shoal/run/checkpoint.h"
+#include "shoal/run/definition.h"
+#include "shoal/train/model_source.h"
+
+namespace shoal::train {
+
+/// Thread: the protocol thread. The copy is made on the compute thread, the file on a thread of its own. At
+/// most one checkpoint is being written; one that falls due meanwhile is left out.
+class CheckpointWriter final : public collective::TrainingObserver {
+  public:
+    /// The parts must outlive finish().
+    CheckpointWriter(const run::RunDefinition& definition, net::AgreedSettings agreed, ModelSource& source,
+                     optim::LocalCompute& compute, asio::any_io_executor executor, Log log);
+
+    /// Puts the newest intact checkpoint into the compute and the data stream. Returns its step, or 0 when
+    /// there is none. Throws Error(bad_input) if it belongs to another run or model, Error(corrupted) if all
+    /// are damaged.
+    awaitable<Step> resume();
+
+    void on_step(Step step, double loss, double swarm_loss, double step_seconds,
+                 const Fingerprint& digest) override;
+
+    /// Writes what was reached last, if it is not on disk yet, and waits for all writing.
+    awaitable<void> finish();
+
+  private:
+    struct Due {
+        Step step{};
+        double loss = 0;
+        Fingerprint digest;
+    };
+    awaitable<void> write(Due due);
+
+    run::CheckpointFolder folder_;
+    std::int64_t every_;
+    std::string run_;
+    std::uint64_t seed_;
+    optim::ScheduleSettings schedule_;
+    net::AgreedSettings agreed_;
+    ModelSource& source_;
+    optim::LocalCompute& compute_;
+    Log log_;
+    asio::thread_pool disk_{1};
+    TaskGroup writing_;
+    std::optional<Due> newest_;  ///< step reached last
+    Step written_{};
+};
+
+}  // namespace shoal::train
