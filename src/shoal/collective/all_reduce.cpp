@@ -1,0 +1,275 @@
+#include "shoal/collective/all_reduce.h"
+
+#include <shoal/proto/collective.pb.h>
+
+#include <algorithm>
+
+#include "shoal/base/error.h"
+#include "shoal/net/rpc.h"
+
+namespace shoal::collective {
+namespace {
+
+/// Chunks of each contributor that an owner takes ahead of the slowest.
+constexpr std::size_t kWindow = 8;
+
+/// The control bytes of a message without payload: a sign of life.
+constexpr std::uint8_t kAlive[] = {1};
+
+std::vector<PeerId> peers_of_waits(const RoundPlan& plan) {
+    std::vector<PeerId> peers;
+    for (int kind = 0; kind < 2; ++kind)
+        for (const Join& member : plan.members) peers.push_back(member.peer);
+    return peers;
+}
+
+Bytes make_hello(const RoundPlan& plan) {
+    proto::ReduceHello hello;
+    hello.set_round(plan.id.data(), plan.id.size());
+    return net::to_control(hello);
+}
+
+}  // namespace
+
+AllReduce::AllReduce(net::Network& network, Clock& clock, AllReduceSettings settings, const RoundPlan& plan,
+                     const compress::Codec& codec, std::span<const float> contribution, std::span<float> result,
+                     AllReduceEvents events)
+    : network_(network),
+      clock_(clock),
+      settings_(std::move(settings)),
+      plan_(plan),
+      codec_(codec),
+      contribution_(contribution),
+      result_(result),
+      events_(std::move(events)),
+      exact_(codec.name() == "fp32"),
+      reducer_(plan, codec, contribution, result, kWindow),
+      watch_(2 * plan.members.size(), settings_.stall_timeout, peers_of_waits(plan)),
+      room_(network.executor()),
+      results_(network.executor()),
+      written_(plan.members.size(), 0),
+      fingerprints_(plan.members.size()),
+      blamed_(plan.members.size(), false),
+      tasks_(network.executor()) {}
+
+void AllReduce::start() {
+    for (std::size_t member = 0; member < plan_.members.size(); ++member) {
+        if (reducer_.is_sender(member) && reducer_.chunks() > 0) watch_.begin(contribution_wait(member), clock_.now());
+        if (member == plan_.self || !plan_.contributes(plan_.self) || plan_.shares[member].empty()) continue;
+        tasks_.spawn(guarded(member, exchange(member)));
+    }
+    tasks_.spawn(watch());
+    after_reducing(reducer_.advance());
+}
+
+void AllReduce::accept(std::size_t member, net::StreamPointer stream) {
+    const bool fits = receives(member) && reducer_.chunks() > 0 && streams_accepted_.insert(member).second;
+    if (!fits || stopped_) {
+        stream->reset("no such stream belongs to this round");
+        return;
+    }
+    tasks_.spawn(guarded(member, serve(member, std::move(stream))));
+}
+
+awaitable<void> AllReduce::stop(std::string reason) {
+    stopped_ = true;
+    for (const net::StreamPointer& stream : std::exchange(streams_, {})) stream->reset(reason);
+    tasks_.cancel();
+    co_await tasks_.settle();
+}
+
+/// Keeps failures out of the task group: one broken stream must not end the others before the vote.
+awaitable<void> AllReduce::guarded(std::size_t member, awaitable<void> task) {
+    try {
+        co_await std::move(task);
+    } catch (...) {
+        const std::exception_ptr error = std::current_exception();
+        if (!stopped_ && !is_cancellation(error)) fail(Blame{member, describe(error)});
+    }
+}
+
+// ---- contributor -------------------------------------------------------------------------------------------------------
+
+awaitable<void> AllReduce::exchange(std::size_t owner) {
+    watch_.begin(result_wait(owner), clock_.now());
+    std::string service = settings_.service;
+    net::StreamPointer stream = co_await network_.open(plan_.members[owner].peer, std::move(service));
+    if (stopped_) {
+        stream->reset("the round has ended");
+        co_return;
+    }
+    streams_.insert(stream);
+    const Bytes hello = make_hello(plan_);
+    co_await stream->write(hello, ByteView());
+    tasks_.spawn(guarded(owner, send_contribution(owner, stream)));
+    co_await receive_results(owner, stream);
+}
+
+awaitable<void> AllReduce::send_contribution(std::size_t owner, net::StreamPointer stream) {
+    const std::size_t chunks = plan_.members[plan_.self].weight > 0 ? plan_.chunks_of(owner) : 0;
+    Bytes encoded;
+    for (std::size_t index = 0; index < chunks; ++index) {
+        const Share range = plan_.chunk(owner, index);
+        const std::span<const float> values = contribution_.subspan(range.begin, range.size());
+        ByteView payload = as_bytes(values);
+        if (!exact_) {
+            encoded.resize(codec_.encoded_size(values.size()));
+            codec_.encode(values, encoded);
+            payload = encoded;
+        }
+        co_await stream->write(ByteView(), payload);
+        bytes_sent_ += payload.size();
+    }
+    stream->finish();
+}
+
+awaitable<void> AllReduce::receive_results(std::size_t owner, net::StreamPointer stream) {
+    const std::size_t chunks = plan_.chunks_of(owner);
+    fingerprints_[owner].reserve(chunks);
+    for (std::size_t index = 0; index < chunks;) {
+        watch_.begin(result_wait(owner), clock_.now());
+        std::optional<net::Message> message = co_await stream->read();
+        while (message && message->payload.empty()) {
+            watch_.excuse(result_wait(owner), clock_.now());
+            message = co_await stream->read();
+        }
+        if (!message) throw Error(ErrorKind::connection_lost, "ended its results early");
+        watch_.end(result_wait(owner), clock_.now());
+        bytes_received_ += message->payload.size();
+        take_result(owner, index, message->payload);
+        ++index;
+    }
+    check_complete();
+}
+
+void AllReduce::take_result(std::size_t owner, std::size_t index, ByteView encoded) {
+    const Share range = plan_.chunk(owner, index);
+    const std::span<float> values = result_.subspan(range.begin, range.size());
+    codec_.decode(encoded, values);
+    if (!all_finite(values)) throw Error(ErrorKind::protocol_violation, "sent results that are not finite");
+    fingerprints_[owner].push_back(fingerprint(encoded));
+}
+
+// ---- owner -------------------------------------------------------------------------------------------------------------
+
+awaitable<void> AllReduce::serve(std::size_t member, net::StreamPointer stream) {
+    streams_.insert(stream);
+    tasks_.spawn(guarded(member, write_results(member, stream)));
+    co_await read_contribution(member, stream);
+}
+
+awaitable<void> AllReduce::read_contribution(std::size_t member, net::StreamPointer stream) {
+    const std::size_t chunks = reducer_.is_sender(member) ? reducer_.chunks() : 0;
+    for (std::size_t index = 0; index < chunks && !broken_; ++index) {
+        if (!reducer_.has_room(index)) watch_.end(contribution_wait(member), clock_.now());
+        while (!reducer_.has_room(index)) co_await room_.wait();
+        watch_.begin(contribution_wait(member), clock_.now());
+        std::optional<net::Message> message = co_await stream->read();
+        if (!message) throw Error(ErrorKind::connection_lost, "ended its contribution early");
+        watch_.end(contribution_wait(member), clock_.now());
+        bytes_received_ += message->payload.size();
+        after_reducing(reducer_.add(member, std::move(message->payload)));
+    }
+    // What comes now is the end of the stream, or nonsense.
+    const std::optional<net::Message> rest = co_await stream->read();
+    if (rest && !broken_) throw Error(ErrorKind::protocol_violation, "sent more than its contribution");
+}
+
+awaitable<void> AllReduce::write_results(std::size_t member, net::StreamPointer stream) {
+    TimePoint last = clock_.now();
+    while (written_[member] < reducer_.chunks()) {
+        if (written_[member] == reducer_.completed()) {
+            co_await results_.wait();
+            const bool due = clock_.now() - last > settings_.stall_timeout / 3;
+            if (written_[member] < reducer_.completed() || !due || broken_) continue;
+            co_await stream->write(ByteView(kAlive), ByteView());
+            last = clock_.now();
+            continue;
+        }
+        const ByteView payload = reducer_.result(written_[member]);
+        co_await stream->write(ByteView(), payload);
+        last = clock_.now();
+        bytes_sent_ += payload.size();
+        result_written(member);
+    }
+    stream->finish();
+}
+
+void AllReduce::result_written(std::size_t member) {
+    ++written_[member];
+    std::size_t least = reducer_.completed();
+    for (std::size_t i = 0; i < written_.size(); ++i)
+        if (receives(i)) least = std::min(least, written_[i]);
+    reducer_.release_until(least);
+    after_reducing(reducer_.advance());
+    room_.notify();
+}
+
+void AllReduce::after_reducing(const std::optional<Blame>& blame) {
+    if (broken_) return;
+    if (blame) {
+        broken_ = true;
+        fail(*blame);
+        return;
+    }
+    const bool nobody_receives = [this] {
+        for (std::size_t i = 0; i < written_.size(); ++i)
+            if (receives(i)) return false;
+        return true;
+    }();
+    if (nobody_receives) {
+        while (!reducer_.finished()) {
+            reducer_.release_until(reducer_.completed());
+            if (auto own = reducer_.advance()) return after_reducing(own);
+        }
+    }
+    results_.notify();
+    check_complete();
+}
+
+// ---- both --------------------------------------------------------------------------------------------------------------
+
+awaitable<void> AllReduce::watch() {
+    for (;;) {
+        const TimePoint next = clock_.now() + settings_.stall_timeout / 4;
+        co_await clock_.sleep_until(next);
+        const std::vector<net::ConnectionInfo> connections = network_.connections();
+        for (const std::size_t wait : watch_.check(clock_.now(), connections)) {
+            const std::size_t members = plan_.members.size();
+            const bool result = wait >= members;
+            fail(Blame{wait % members, result ? "its results do not arrive" : "its contribution does not arrive"});
+        }
+        results_.notify();  // signs of life may be due
+    }
+}
+
+void AllReduce::fail(const Blame& blame) {
+    if (blamed_[blame.member]) return;
+    blamed_[blame.member] = true;
+    const auto failed = events_.failed;
+    failed(blame);
+}
+
+void AllReduce::check_complete() {
+    if (complete_ || broken_ || !reducer_.finished()) return;
+    if (plan_.contributes(plan_.self)) {
+        for (std::size_t owner = 0; owner < plan_.members.size(); ++owner)
+            if (owner != plan_.self && fingerprints_[owner].size() < plan_.chunks_of(owner)) return;
+    }
+    complete_ = true;
+    const auto completed = events_.completed;
+    completed();
+}
+
+std::vector<Fingerprint> AllReduce::share_digests() const {
+    std::vector<Fingerprint> digests(plan_.members.size());
+    for (std::size_t owner = 0; owner < digests.size(); ++owner) {
+        if (owner == plan_.self)
+            digests[owner] = reducer_.digest();
+        else if (plan_.contributes(plan_.self))
+            digests[owner] = combine(fingerprints_[owner]);
+    }
+    return digests;
+}
+
+}  // namespace shoal::collective

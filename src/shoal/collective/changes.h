@@ -1,0 +1,38 @@
+// A Signal that remembers: counts its notifications, so that one between a look and the wait for the next is not missed.
+#pragma once
+
+#include "shoal/base/async.h"
+
+namespace shoal::collective {
+
+class Changes {
+  public:
+    explicit Changes(const asio::any_io_executor& executor) : signal_(executor) {}
+
+    void notify() {
+        ++count_;
+        signal_.notify();
+    }
+    /// Read it before looking at what may change.
+    std::uint64_t count() const { return count_; }
+
+    /// Until there were more notifications than `seen`, or the time has come.
+    static awaitable<void> wait(Changes& changes, Clock& clock, std::uint64_t seen, TimePoint until) {
+        try {
+            std::string what = "waiting for a change";
+            co_await with_deadline(clock, until, beyond(changes, seen), std::move(what));
+        } catch (const Error& error) {
+            if (error.kind() != ErrorKind::timed_out) throw;
+        }
+    }
+
+  private:
+    static awaitable<void> beyond(Changes& changes, std::uint64_t seen) {
+        while (changes.count_ == seen) co_await changes.signal_.wait();
+    }
+
+    Signal signal_;
+    std::uint64_t count_ = 0;
+};
+
+}  // namespace shoal::collective

@@ -1,0 +1,443 @@
+#include "shoal/collective/group_matching.h"
+
+#include <shoal/proto/collective.pb.h>
+
+#include <algorithm>
+
+#include "shoal/base/error.h"
+#include "shoal/collective/round_messages.h"
+#include "shoal/net/rpc.h"
+
+namespace shoal::collective {
+namespace {
+
+/// How far one other peer can move the attempt; what is further is no honest count.
+constexpr unsigned kMaximumRaise = 64;
+
+/// Beyond ready_by, before a missing peer is asked where it is: reports are a little old.
+constexpr Duration kSlack = std::chrono::milliseconds(50);
+
+/// For the answer to that question.
+constexpr Duration kProbeTime = std::chrono::milliseconds(250);
+
+/// A reachable peer confirms a join at once, whatever it is doing; and a ready leader is ready by its time.
+constexpr Duration kLateAfter = std::chrono::milliseconds(1000);
+
+/// A client has no choice but to try its candidates again.
+constexpr Duration kTryAgainAfter = std::chrono::milliseconds(500);
+
+/// expected() may change at any time.
+constexpr Duration kLookAgainAfter = std::chrono::milliseconds(250);
+
+bool contains(const std::vector<PeerId>& peers, const PeerId& peer) {
+    return std::find(peers.begin(), peers.end(), peer) != peers.end();
+}
+
+}  // namespace
+
+GroupMatching::GroupMatching(net::Network& network, Clock& clock, const AveragerSettings& settings,
+                             const compress::Codec& codec, Lobby& lobby, Random& random, MatchRequest request, Log log)
+    : network_(network),
+      clock_(clock),
+      settings_(settings),
+      codec_(codec),
+      lobby_(lobby),
+      random_(random),
+      request_(std::move(request)),
+      log_(std::move(log)),
+      limits_(settings),
+      self_(network.self()),
+      attempt_(request_.attempt),
+      started_(clock.now()),
+      tasks_(network.executor()) {
+    take_up_attempt(attempt_);
+}
+
+awaitable<MatchOutcome> GroupMatching::run() {
+    auto on_connection = [this](const PeerId& peer, bool connected, const std::string&) {
+        if (connected)
+            lost_.erase(peer);
+        else
+            lost_.insert(peer);
+        lobby_.changed().notify();
+    };
+    const std::shared_ptr<void> observer = network_.observe(std::move(on_connection));
+    std::optional<MatchOutcome> outcome;
+    std::exception_ptr failure;
+    try {
+        while (!outcome) {
+            const std::uint64_t seen = lobby_.changed().count();
+            TimePoint wake_at = clock_.now() + kLookAgainAfter;
+            outcome = look(wake_at);
+            if (!outcome) co_await Changes::wait(lobby_.changed(), clock_, seen, wake_at);
+        }
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    // The tasks use this object: wait for them, even if the caller has given up.
+    for (auto& [peer, candidate] : candidates_) stop_asking(peer);
+    tasks_.cancel();
+    co_await asio::this_coro::throw_if_cancelled(false);
+    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+    co_await tasks_.settle();
+    co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
+    co_await asio::this_coro::throw_if_cancelled(true);
+    if (failure) std::rethrow_exception(failure);
+    co_return std::move(*outcome);
+}
+
+// ---- deciding ----------------------------------------------------------------------------------------------------------
+
+std::optional<MatchOutcome> GroupMatching::look(TimePoint& wake_at) {
+    refresh_expected();
+    take_up_attempts_of_guests();
+    learn_candidates_from_guests();
+    if (outcome_) return std::move(outcome_);
+    const TimePoint now = clock_.now();
+    std::optional<PeerId> best;
+    for (auto& [peer, candidate] : candidates_) {
+        if (!candidate.ruled_out.empty() || is_late(peer, candidate, now, wake_at)) continue;
+        if (!best || rank(peer) < rank(*best)) best = peer;
+    }
+    if (can_lead(settings_.role) && (!best || rank(self_) < rank(*best))) return lead(wake_at);
+    if (!best) return wait_for_a_leader(wake_at);
+    return follow(*best, wake_at);
+}
+
+std::optional<MatchOutcome> GroupMatching::follow(const PeerId& leader, TimePoint& wake_at) {
+    Candidate& candidate = candidates_[leader];
+    // Guests are sent on only to a leader that has answered.
+    const bool confirmed = candidate.answer != Answer::none;
+    set_status(confirmed ? MatchStatus::Kind::joined : MatchStatus::Kind::matching, leader);
+    if (!candidate.asked) ask(leader);
+    is_late(leader, candidate, clock_.now(), wake_at);
+    // One that this peer has joined before and that is not late stays joined only if it is better: else it would count on us.
+    for (auto& [peer, other] : candidates_) {
+        const bool better = rank(peer) < rank(leader);
+        if (peer != leader && other.asked && !better && other.answer != Answer::busy) stop_asking(peer);
+    }
+    return std::nullopt;
+}
+
+std::optional<MatchOutcome> GroupMatching::lead(TimePoint& wake_at) {
+    set_status(MatchStatus::Kind::leading);
+    const std::vector<Lobby::GuestPointer> members = fitting_guests();
+    bool wait = false;
+    for (const ExpectedPeer& expected : expected_) {
+        const auto joined = [&expected](const Lobby::GuestPointer& guest) { return guest->join.peer == expected.peer; };
+        if (std::any_of(members.begin(), members.end(), joined)) continue;
+        if (waits_for(expected, wake_at)) wait = true;
+    }
+    const TimePoint now = clock_.now();
+    for (const auto& [peer, candidate] : candidates_) {
+        const bool busy = candidate.asked && candidate.answer == Answer::busy;
+        if (busy && !is_late(peer, candidate, now, wake_at)) wait = true;  // until that round is over
+    }
+    if (wait) return std::nullopt;
+    if (past_.size() > members.size()) {
+        const std::string peer = past_.begin()->short_name();
+        return fail("peer " + peer + ": the others are past step " + std::to_string(value(request_.step)), true);
+    }
+    double weight = request_.weight;
+    for (const Lobby::GuestPointer& guest : members) weight += guest->join.weight;
+    if (weight > 0) return begin(members);
+    const TimePoint deadline = longest_ready_by() + settings_.join_timeout;
+    if (now >= deadline) return fail("nobody with samples has joined", false);
+    wake_at = std::min(wake_at, deadline);
+    return std::nullopt;
+}
+
+std::optional<MatchOutcome> GroupMatching::wait_for_a_leader(TimePoint& wake_at) {
+    set_status(MatchStatus::Kind::matching);
+    const TimePoint now = clock_.now();
+    const TimePoint deadline = longest_ready_by() + settings_.join_timeout;
+    std::string causes;
+    for (auto& [peer, candidate] : candidates_) {
+        const std::string& why = candidate.ruled_out.empty() ? "is late" : candidate.ruled_out;
+        causes += (causes.empty() ? " (" : "; ") + peer.short_name() + ": " + why;
+        if (!candidate.ruled_out.empty() && now - candidate.ruled_out_at > kTryAgainAfter) {
+            stop_asking(peer);
+            candidate.ruled_out.clear();
+            wake_at = now;
+        }
+    }
+    if (!causes.empty()) causes += ")";
+    if (2 * past_.size() > candidates_.size()) return fail("the others are past this step" + causes, true);
+    if (expected_.empty() && candidates_.empty() && request_.weight > 0) {
+        MatchOutcome outcome;
+        outcome.alone = true;
+        outcome.attempt = attempt_;
+        return outcome;
+    }
+    if (now >= deadline) return fail("no peer that can lead a round is in reach" + causes, false);
+    wake_at = std::min({wake_at, deadline, now + kTryAgainAfter});
+    return std::nullopt;
+}
+
+/// Whether the leader has to wait for this missing peer.
+bool GroupMatching::waits_for(const ExpectedPeer& expected, TimePoint& wake_at) {
+    Candidate* candidate = nullptr;
+    if (can_lead(expected.role)) candidate = &candidates_[expected.peer];
+    if (candidate && !candidate->ruled_out.empty()) return false;
+    if (lost_.contains(expected.peer)) return false;
+    const TimePoint now = clock_.now();
+    const TimePoint due = expected.ready_by + kSlack;
+    if (now < due) {
+        wake_at = std::min(wake_at, due);
+        return true;
+    }
+    // It had its time. It may be with others, who do not know of us: ask.
+    if (!candidate || !network_.is_connected(expected.peer)) return false;
+    if (!candidate->asked) ask(expected.peer);
+    if (!candidate->probed) candidate->asked_at = now;
+    candidate->probed = true;
+    // One that is ready, too, learns from our join that we lead, and comes.
+    const bool coming = candidate->answer == Answer::hold && candidate->ready;
+    const TimePoint due_now = candidate->asked_at + (coming ? 2 : 1) * kProbeTime;
+    if ((candidate->answer != Answer::none && !coming) || now >= due_now) return false;
+    wake_at = std::min(wake_at, due_now);
+    return true;
+}
+
+std::optional<MatchOutcome> GroupMatching::begin(const std::vector<Lobby::GuestPointer>& members) {
+    MatchOutcome outcome;
+    outcome.attempt = attempt_;
+    std::vector<Join> joins{own_};
+    for (const Lobby::GuestPointer& guest : members) joins.push_back(guest->join);
+    const std::size_t chunk = usable_chunk(settings_.chunk_elements, codec_);
+    const std::string bytes = make_begin(self_, random_.next(), std::move(joins), chunk);
+    outcome.plan = read_begin(bytes, self_, own_, limits_, codec_, settings_.maximum_group);
+    outcome.alone = members.empty();
+    lobby_.begin(members, bytes);
+    return outcome;
+}
+
+MatchOutcome GroupMatching::fail(const std::string& cause, bool behind) const {
+    MatchOutcome outcome;
+    outcome.cause = cause;
+    outcome.behind = behind;
+    outcome.attempt = attempt_;
+    return outcome;
+}
+
+// ---- what is known -----------------------------------------------------------------------------------------------------
+
+void GroupMatching::refresh_expected() {
+    expected_ = request_.expected ? request_.expected() : std::vector<ExpectedPeer>();
+    const auto unwanted = [this](const ExpectedPeer& e) { return e.peer == self_ || contains(request_.excluded, e.peer); };
+    std::erase_if(expected_, unwanted);
+    for (const ExpectedPeer& expected : expected_)
+        if (can_lead(expected.role)) candidates_.try_emplace(expected.peer);
+}
+
+void GroupMatching::take_up_attempt(unsigned attempt) {
+    attempt_ = attempt;
+    own_.peer = self_;
+    own_.step = request_.step;
+    own_.attempt = attempt;
+    own_.role = settings_.role;
+    own_.weight = request_.weight;
+    own_.bandwidth = settings_.bandwidth;
+    own_.elements = request_.elements;
+    own_.codec = settings_.codec;
+    own_.signed_bytes = sign_join(own_, settings_.run, settings_.signer.get());
+    // Another order of candidates: begin anew with everybody that can be reached.
+    for (auto& [peer, candidate] : candidates_) {
+        stop_asking(peer);
+        candidate.ruled_out.clear();
+    }
+}
+
+void GroupMatching::take_up_attempts_of_guests() {
+    unsigned highest = attempt_;
+    for (const Lobby::GuestPointer& guest : lobby_.guests()) {
+        const Join& join = guest->join;
+        if (join.step == request_.step && join.attempt <= attempt_ + kMaximumRaise) highest = std::max(highest, join.attempt);
+    }
+    if (highest > attempt_) take_up_attempt(highest);
+}
+
+void GroupMatching::learn_candidates_from_guests() {
+    for (const Lobby::GuestPointer& guest : lobby_.guests()) {
+        if (guest->join.step > request_.step) past_.insert(guest->join.peer);
+        if (guest->join.step != request_.step || !can_lead(guest->join.role)) continue;
+        Candidate& candidate = candidates_[guest->join.peer];
+        // It lives and wants to take part; if it is the better one, it is worth another try.
+        const bool better = rank(guest->join.peer) < rank(self_);
+        if (better && !candidate.ruled_out.empty() && guest->joined_at > candidate.ruled_out_at) {
+            stop_asking(guest->join.peer);
+            candidate.ruled_out.clear();
+        }
+    }
+}
+
+/// True if nobody should wait for this candidate's lead at the moment; else until when it is not late.
+bool GroupMatching::is_late(const PeerId& peer, const Candidate& candidate, TimePoint now, TimePoint& wake_at) const {
+    if (!candidate.asked) return false;
+    TimePoint due = candidate.asked_at + kLateAfter;
+    if (candidate.answer == Answer::busy) due = candidate.heard_at + settings_.join_timeout;
+    if (candidate.answer == Answer::hold && candidate.ready) {
+        const Duration wait = std::min(candidate.wait, 10 * settings_.join_timeout);
+        due = std::max(candidate.heard_at + wait, longest_ready_by()) + settings_.join_timeout;
+    }
+    if (candidate.answer == Answer::hold && !candidate.ready) {
+        due = candidate.heard_at + kLateAfter;
+        for (const ExpectedPeer& expected : expected_)
+            if (expected.peer == peer) due = std::max(due, expected.ready_by + kLateAfter);
+    }
+    if (now >= due) return true;
+    wake_at = std::min(wake_at, due);
+    return false;
+}
+
+std::vector<Lobby::GuestPointer> GroupMatching::fitting_guests() {
+    std::size_t elements = own_.elements;
+    std::vector<Lobby::GuestPointer> members, misfits;
+    for (const Lobby::GuestPointer& guest : lobby_.guests()) {
+        const Join& join = guest->join;
+        if (join.step != request_.step || join.attempt != attempt_ || guest->closing) continue;
+        if (elements == 0) elements = join.elements;
+        const bool fits = join.codec == own_.codec && (join.elements == 0 || join.elements == elements);
+        if (!fits)
+            misfits.push_back(guest);
+        else if (members.size() + 1 < settings_.maximum_group)
+            members.push_back(guest);
+    }
+    for (const Lobby::GuestPointer& guest : misfits)
+        lobby_.refuse(guest, "this round averages " + std::to_string(elements) + " elements in " + own_.codec +
+                                 ", you offer " + std::to_string(guest->join.elements) + " in " + guest->join.codec);
+    return members;
+}
+
+TimePoint GroupMatching::longest_ready_by() const {
+    TimePoint latest = started_;
+    for (const ExpectedPeer& expected : expected_) latest = std::max(latest, expected.ready_by);
+    return latest;
+}
+
+void GroupMatching::set_status(MatchStatus::Kind kind, const PeerId& leader) {
+    MatchStatus status = lobby_.status();
+    status.kind = kind;
+    status.step = request_.step;
+    status.attempt = attempt_;
+    status.leader = leader;
+    status.wait = std::max(Duration(0), longest_ready_by() - clock_.now()) + kSlack + kProbeTime;
+    lobby_.set_status(std::move(status));
+}
+
+// ---- asking ------------------------------------------------------------------------------------------------------------
+
+void GroupMatching::ask(const PeerId& peer) {
+    Candidate& candidate = candidates_[peer];
+    candidate.asked = true;
+    candidate.asked_at = clock_.now();
+    candidate.answer = Answer::none;
+    ++candidate.generation;
+    tasks_.spawn(question(peer, candidate.generation));
+}
+
+void GroupMatching::stop_asking(const PeerId& peer) {
+    Candidate& candidate = candidates_[peer];
+    ++candidate.generation;
+    if (candidate.stream) candidate.stream->finish();
+    candidate.stream.reset();
+    candidate.asked = candidate.probed = false;
+    candidate.answer = Answer::none;
+}
+
+awaitable<void> GroupMatching::question(PeerId peer, unsigned generation) {
+    std::string failure;
+    try {
+        co_await converse(peer, generation);
+        failure = "ended the match";
+    } catch (...) {
+        if (is_cancellation(std::current_exception())) throw;
+        failure = describe(std::current_exception());
+    }
+    if (candidates_[peer].generation == generation) rule_out(peer, failure);
+}
+
+awaitable<void> GroupMatching::converse(PeerId peer, unsigned generation) {
+    std::string service = settings_.run + "/match";
+    net::StreamPointer stream = co_await network_.open(peer, std::move(service));
+    if (candidates_[peer].generation != generation) co_return;
+    candidates_[peer].stream = stream;
+    const Bytes request = make_request();
+    co_await stream->write(request, ByteView());
+    for (;;) {
+        const std::optional<net::Message> message = co_await stream->read();
+        if (!message || candidates_[peer].generation != generation) co_return;
+        take_reply(peer, *message);
+        if (candidates_[peer].generation != generation) co_return;
+        lobby_.changed().notify();
+    }
+}
+
+Bytes GroupMatching::make_request() const {
+    proto::MatchRequest request;
+    request.mutable_join()->ParseFromString(own_.signed_bytes);
+    for (const auto& [peer, candidate] : candidates_)
+        if (!candidate.ruled_out.empty() && request.tried_size() < 64)
+            request.add_tried(std::string(as_text(peer.bytes())));
+    return net::to_control(request);
+}
+
+void GroupMatching::take_reply(const PeerId& peer, const net::Message& message) {
+    const auto reply = net::parse_control<proto::MatchReply>(message, peer);
+    Candidate& candidate = candidates_[peer];
+    candidate.heard_at = clock_.now();
+    using Kind = proto::MatchReply::KindCase;
+    switch (reply.kind_case()) {
+        case Kind::kHold:
+            candidate.answer = Answer::hold;
+            candidate.ready = reply.hold().ready();
+            candidate.wait = std::chrono::milliseconds(reply.hold().wait_milliseconds());
+            return;
+        case Kind::kBusy: candidate.answer = Answer::busy; return;
+        case Kind::kRedirect: return take_redirect(peer, reply.redirect().leader());
+        case Kind::kRaise: {
+            const unsigned attempt = reply.raise().attempt();
+            if (attempt > attempt_ && attempt <= attempt_ + kMaximumRaise) take_up_attempt(attempt);
+            return;
+        }
+        case Kind::kPast:
+            if (reply.past().step() >= value(request_.step)) past_.insert(peer);
+            return rule_out(peer, "is past this step");
+        case Kind::kRefused: return rule_out(peer, "refused: " + printable(reply.refused().reason()));
+        case Kind::kBegin: {
+            if (outcome_) return;
+            MatchOutcome outcome;
+            const std::string begin = reply.begin().SerializeAsString();
+            outcome.plan = read_begin(begin, peer, own_, limits_, codec_, settings_.maximum_group);
+            outcome.attempt = attempt_;
+            outcome.alone = outcome.plan->members.size() == 1;
+            outcome_ = std::move(outcome);
+            return;
+        }
+        case Kind::KIND_NOT_SET: throw Error(ErrorKind::protocol_violation, "sent an empty answer", peer.short_name());
+    }
+}
+
+void GroupMatching::take_redirect(const PeerId& from, const std::string& bytes) {
+    const PeerId leader = PeerId::from_bytes(as_bytes(std::string_view(bytes)));
+    // Only upwards, so that nobody can be sent in circles.
+    if (leader == self_ || !(rank(leader) < rank(from))) throw Error(ErrorKind::protocol_violation, "sent us to a worse leader");
+    Candidate& candidate = candidates_[leader];
+    const bool tried_already = !candidate.ruled_out.empty();
+    if (tried_already) {
+        stop_asking(leader);
+        candidate.ruled_out.clear();
+    }
+    stop_asking(from);
+}
+
+void GroupMatching::rule_out(const PeerId& peer, const std::string& why) {
+    stop_asking(peer);
+    Candidate& candidate = candidates_[peer];
+    candidate.ruled_out = why;
+    candidate.ruled_out_at = clock_.now();
+    log_.debug("step " + std::to_string(value(request_.step)) + ": peer " + peer.short_name() + " cannot lead: " + why);
+    lobby_.changed().notify();
+}
+
+}  // namespace shoal::collective

@@ -1,0 +1,124 @@
+// Finding the group of one round: who leads, who is in, when it begins.
+//
+// Candidates for the lead are this peer and all expected and joining peers that are no clients, ordered by leader_rank. Each peer
+// believes in the first candidate that is not ruled out: the others join it (and stay joined until it begins), it waits for them.
+// A candidate is ruled out when it cannot be reached, refuses, or is past this step; and it is passed over as long as it is
+// late (not ready by the time that its own reports promise, or silent). A join to one that is late stays open: when it wakes up,
+// everybody returns to it. What a peer hears from one that it joins can teach it a better candidate (redirect), a later
+// attempt (raise; everybody takes up the highest), or that a round runs already (busy).
+//
+// The leader begins when all expected peers have joined, or the missing ones are lost, or have had their time and answered
+// nothing else when asked. That last question is a join, too: it finds out whether they are together somewhere else. The order
+// of candidates is total, so nobody waits in a circle.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "shoal/base/async.h"
+#include "shoal/collective/lobby.h"
+
+namespace shoal::collective {
+
+/// How matching ended: with a plan, or with a reason why there is none.
+struct MatchOutcome {
+    std::optional<RoundPlan> plan;
+    bool alone = false;    ///< the plan has this peer only
+    bool behind = false;   ///< without a plan: the others are past this step
+    std::string cause;     ///< without a plan
+    unsigned attempt = 0;  ///< the one that it ended at
+};
+
+struct MatchRequest {
+    Step step{};
+    unsigned attempt = 0;
+    double weight = 0;
+    std::size_t elements = 0;
+    std::function<std::vector<ExpectedPeer>()> expected;
+    std::vector<PeerId> excluded;
+};
+
+class GroupMatching {
+  public:
+    /// Everything referred to outlives the object.
+    GroupMatching(net::Network& network, Clock& clock, const AveragerSettings& settings, const compress::Codec& codec,
+                  Lobby& lobby, Random& random, MatchRequest request, Log log);
+    GroupMatching(const GroupMatching&) = delete;
+    GroupMatching& operator=(const GroupMatching&) = delete;
+
+    awaitable<MatchOutcome> run();
+
+  private:
+    enum class Answer { none, hold, busy };
+    struct Candidate {
+        // What this peer has been told, since it asked.
+        bool asked = false;
+        Answer answer = Answer::none;
+        bool ready = false;         // with hold
+        TimePoint asked_at, heard_at;
+        Duration wait{0};           // with hold: how long it means to wait
+        std::string ruled_out;      // why; empty: it is not
+        TimePoint ruled_out_at;
+        bool probed = false;        // asked because it was missing
+        net::StreamPointer stream;  // of the join
+        unsigned generation = 0;    // of the question; answers to older ones are ignored
+    };
+    using Candidates = std::map<PeerId, Candidate>;
+
+    // One look at everything that is known; says until when to wait if nothing happens.
+    std::optional<MatchOutcome> look(TimePoint& wake_at);
+    std::optional<MatchOutcome> lead(TimePoint& wake_at);
+    std::optional<MatchOutcome> follow(const PeerId& leader, TimePoint& wake_at);
+    std::optional<MatchOutcome> wait_for_a_leader(TimePoint& wake_at);
+    std::optional<MatchOutcome> begin(const std::vector<Lobby::GuestPointer>& members);
+    MatchOutcome fail(const std::string& cause, bool behind) const;
+
+    void refresh_expected();
+    void take_up_attempt(unsigned attempt);
+    void take_up_attempts_of_guests();
+    void learn_candidates_from_guests();
+    std::optional<PeerId> best_candidate() const;
+    bool is_late(const PeerId& peer, const Candidate& candidate, TimePoint now, TimePoint& wake_at) const;
+    bool can_lead(Role role) const { return role != Role::client; }
+    std::vector<Lobby::GuestPointer> fitting_guests();
+    bool waits_for(const ExpectedPeer& expected, TimePoint& wake_at);
+    TimePoint longest_ready_by() const;
+    void set_status(MatchStatus::Kind kind, const PeerId& leader = PeerId());
+
+    void ask(const PeerId& peer);
+    void stop_asking(const PeerId& peer);
+    awaitable<void> question(PeerId peer, unsigned generation);
+    awaitable<void> converse(PeerId peer, unsigned generation);
+    Bytes make_request() const;
+    void take_reply(const PeerId& peer, const net::Message& message);
+    void take_redirect(const PeerId& from, const std::string& bytes);
+    void rule_out(const PeerId& peer, const std::string& why);
+    Digest rank(const PeerId& peer) const { return leader_rank(peer, request_.step, attempt_); }
+
+    net::Network& network_;
+    Clock& clock_;
+    const AveragerSettings& settings_;
+    const compress::Codec& codec_;
+    Lobby& lobby_;
+    Random& random_;
+    const MatchRequest request_;
+    const Log log_;
+    const JoinLimits limits_;
+    const PeerId self_;
+
+    unsigned attempt_;
+    Join own_;
+    std::vector<ExpectedPeer> expected_;  // without self and excluded ones
+    Candidates candidates_;               // without self
+    std::set<PeerId> lost_;               // connections that broke meanwhile
+    std::set<PeerId> past_;               // who say that this step is over
+    std::optional<MatchOutcome> outcome_;  // set by a Begin from a leader
+    TimePoint started_;
+    TaskGroup tasks_;
+};
+
+}  // namespace shoal::collective

@@ -1,0 +1,232 @@
+#include "shoal/collective/round_plan.h"
+
+#include <shoal/proto/collective.pb.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "shoal/base/error.h"
+#include "shoal/collective/work_split.h"
+
+namespace shoal::collective {
+namespace {
+
+/// Parts of a vector below this are not worth a stream of their own.
+constexpr std::size_t kMinimumShare = 4096;
+constexpr std::size_t kMaximumChunks = 1u << 20;
+constexpr unsigned kMaximumAttempt = 1u << 20;
+constexpr double kMinimumBandwidth = 1, kMaximumBandwidth = 1e15;
+constexpr std::string_view kJoinPurpose = "shoal join";
+
+ByteView view(const std::string& text) { return as_bytes(std::string_view(text)); }
+
+std::string purpose_and(const std::string& offer) { return std::string(kJoinPurpose) + offer; }
+
+PeerId check_signature(const proto::SignedJoin& join, bool must_be_signed) {
+    const PeerId peer = PeerId::from_bytes(view(join.peer()));
+    if (!must_be_signed) return peer;
+    PublicKey key;
+    Signature signature;
+    if (join.public_key().size() != key.size() || join.signature().size() != signature.size())
+        throw Error(ErrorKind::protocol_violation, "sent a join without a signature", peer.short_name());
+    std::memcpy(key.data(), join.public_key().data(), key.size());
+    std::memcpy(signature.data(), join.signature().data(), signature.size());
+    const std::string message = purpose_and(join.offer());
+    if (PeerId::of(key) != peer || !verify(key, view(message), signature))
+        throw Error(ErrorKind::corrupted, "its join has a wrong signature", peer.short_name());
+    return peer;
+}
+
+bool plausible_offer(const proto::JoinOffer& offer, const JoinLimits& limits) {
+    if (offer.run() != limits.run || offer.role() > 2 || offer.attempt() > kMaximumAttempt || offer.step() < 0) return false;
+    if (!std::isfinite(offer.weight()) || offer.weight() < 0 || offer.weight() > limits.maximum_weight) return false;
+    const double bandwidth = offer.bandwidth();
+    if (!std::isfinite(bandwidth) || bandwidth > kMaximumBandwidth) return false;
+    if (bandwidth != 0 && bandwidth < kMinimumBandwidth) return false;
+    const bool auxiliary = static_cast<Role>(offer.role()) == Role::auxiliary;
+    if (auxiliary) return offer.elements() == 0 && offer.weight() == 0;
+    return offer.elements() > 0 && offer.elements() <= limits.maximum_elements;
+}
+
+std::vector<SplitMember> split_members(const std::vector<Join>& members) {
+    std::vector<SplitMember> split;
+    for (const Join& member : members) {
+        SplitMember s;
+        s.contributes = member.role != Role::auxiliary;
+        s.reduces = member.role != Role::client;
+        s.bandwidth = member.bandwidth;
+        split.push_back(s);
+    }
+    return split;
+}
+
+/// Shares are whole blocks of the codec, so that values do not depend on who owns what.
+std::vector<Share> make_shares(const RoundPlan& plan, std::size_t granularity) {
+    const std::size_t blocks = (plan.elements + granularity - 1) / granularity;
+    const std::size_t minimum = (kMinimumShare + granularity - 1) / granularity;
+    const std::vector<std::size_t> parts = split_work(blocks, split_members(plan.members), minimum);
+    std::vector<Share> shares;
+    std::size_t begin = 0;
+    for (const std::size_t part : parts) {
+        const std::size_t end = std::min(plan.elements, begin + part * granularity);
+        shares.push_back({begin, end});
+        begin = end;
+    }
+    return shares;
+}
+
+std::vector<float> make_scales(const std::vector<Join>& members) {
+    double sum = 0;
+    for (const Join& member : members) sum += member.weight;
+    std::vector<float> scales;
+    for (const Join& member : members) scales.push_back(static_cast<float>(member.weight / sum));
+    return scales;
+}
+
+[[noreturn]] void refuse(const PeerId& from, const std::string& what) {
+    throw Error(ErrorKind::protocol_violation, "began a round that cannot be: " + what, from.short_name());
+}
+
+void check_members(const RoundPlan& plan, const PeerId& from, const Join& own) {
+    bool reduces = false;
+    double weight = 0;
+    for (std::size_t i = 0; i < plan.members.size(); ++i) {
+        const Join& member = plan.members[i];
+        if (i > 0 && !(plan.members[i - 1].peer < member.peer)) refuse(from, "its members are not in order");
+        if (member.step != own.step || member.attempt != own.attempt) refuse(from, "a member is at another step");
+        if (member.codec != own.codec) refuse(from, "a member uses another codec");
+        if (plan.contributes(i) && member.elements != plan.elements) refuse(from, "vectors differ in length");
+        reduces = reduces || member.role != Role::client;
+        weight += member.weight;
+    }
+    if (!reduces) refuse(from, "nobody can reduce");
+    if (!(weight > 0)) refuse(from, "nobody contributes a sample");
+    if (plan.members[plan.leader].role == Role::client) refuse(from, "a client leads");
+    if (plan.members[plan.self].signed_bytes != own.signed_bytes) refuse(from, "this peer's offer was changed");
+}
+
+}  // namespace
+
+JoinLimits::JoinLimits(const AveragerSettings& settings)
+    : run(settings.run),
+      maximum_elements(settings.maximum_elements),
+      maximum_weight(settings.maximum_weight),
+      must_be_signed(settings.signer != nullptr) {}
+
+std::string sign_join(const Join& join, const std::string& run, const Signer* signer) {
+    proto::JoinOffer offer;
+    offer.set_run(run);
+    offer.set_step(value(join.step));
+    offer.set_attempt(join.attempt);
+    offer.set_role(static_cast<std::uint32_t>(join.role));
+    offer.set_weight(join.weight);
+    offer.set_bandwidth(join.bandwidth);
+    offer.set_elements(join.elements);
+    offer.set_codec(join.codec);
+    proto::SignedJoin out;
+    out.set_peer(std::string(as_text(join.peer.bytes())));
+    out.set_offer(offer.SerializeAsString());
+    if (signer != nullptr) {
+        const std::string message = purpose_and(out.offer());
+        const Signature signature = signer->sign(view(message));
+        const PublicKey key = signer->public_key();
+        out.set_public_key(key.data(), key.size());
+        out.set_signature(signature.data(), signature.size());
+    }
+    return out.SerializeAsString();
+}
+
+Join check_join(const std::string& signed_join, const JoinLimits& limits) {
+    proto::SignedJoin in;
+    if (!in.ParseFromString(signed_join)) throw Error(ErrorKind::protocol_violation, "a join cannot be read");
+    Join join;
+    join.peer = check_signature(in, limits.must_be_signed);
+    proto::JoinOffer offer;
+    if (!offer.ParseFromString(in.offer()) || !plausible_offer(offer, limits))
+        throw Error(ErrorKind::protocol_violation, "sent a join that cannot be", join.peer.short_name());
+    join.step = static_cast<Step>(offer.step());
+    join.attempt = offer.attempt();
+    join.role = static_cast<Role>(offer.role());
+    join.weight = offer.weight();
+    join.bandwidth = offer.bandwidth();
+    join.elements = static_cast<std::size_t>(offer.elements());
+    join.codec = offer.codec();
+    join.signed_bytes = signed_join;
+    return join;
+}
+
+Digest leader_rank(const PeerId& peer, Step step, unsigned attempt) {
+    Bytes bytes(peer.bytes().begin(), peer.bytes().end());
+    const auto append = [&bytes](std::uint64_t number) {
+        for (int i = 0; i < 8; ++i) bytes.push_back(static_cast<std::uint8_t>(number >> (8 * i)));
+    };
+    append(static_cast<std::uint64_t>(value(step)));
+    append(attempt);
+    return sha256(bytes);
+}
+
+Share RoundPlan::chunk(std::size_t owner, std::size_t index) const {
+    const Share& share = shares[owner];
+    const std::size_t begin = std::min(share.end, share.begin + index * chunk_elements);
+    return {begin, std::min(share.end, begin + chunk_elements)};
+}
+
+std::optional<std::size_t> RoundPlan::index_of(const PeerId& peer) const {
+    const auto at = std::lower_bound(members.begin(), members.end(), peer,
+                                     [](const Join& join, const PeerId& wanted) { return join.peer < wanted; });
+    if (at == members.end() || at->peer != peer) return std::nullopt;
+    return static_cast<std::size_t>(at - members.begin());
+}
+
+std::size_t usable_chunk(std::size_t wanted, const compress::Codec& codec) {
+    const std::size_t granularity = codec.granularity();
+    std::size_t elements = std::max(granularity, wanted / granularity * granularity);
+    while (elements > granularity && codec.encoded_size(elements) > net::kMaximumPayloadBytes)
+        elements = std::max(granularity, elements / 2 / granularity * granularity);
+    return elements;
+}
+
+std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Join> joins, std::size_t chunk_elements) {
+    std::sort(joins.begin(), joins.end(), [](const Join& a, const Join& b) { return a.peer < b.peer; });
+    proto::Begin begin;
+    begin.set_leader(std::string(as_text(leader.bytes())));
+    begin.set_nonce(nonce);
+    for (const Join& join : joins) begin.add_members()->ParseFromString(join.signed_bytes);
+    begin.set_chunk_elements(static_cast<std::uint32_t>(chunk_elements));
+    return begin.SerializeAsString();
+}
+
+RoundPlan read_begin(const std::string& bytes, const PeerId& from, const Join& own, const JoinLimits& limits,
+                     const compress::Codec& codec, std::size_t maximum_group) {
+    proto::Begin begin;
+    if (!begin.ParseFromString(bytes)) refuse(from, "its message cannot be read");
+    if (begin.members_size() == 0 || static_cast<std::size_t>(begin.members_size()) > maximum_group)
+        refuse(from, "too many members");
+    RoundPlan plan;
+    for (const proto::SignedJoin& member : begin.members()) {
+        const std::string signed_bytes = member.SerializeAsString();
+        // Our own join needs no check; it is compared below.
+        plan.members.push_back(signed_bytes == own.signed_bytes ? own : check_join(signed_bytes, limits));
+        plan.elements = std::max(plan.elements, plan.members.back().elements);
+    }
+    const std::optional<std::size_t> leader = plan.index_of(from), self = plan.index_of(own.peer);
+    if (!leader || PeerId::from_bytes(view(begin.leader())) != from) refuse(from, "somebody else leads");
+    if (!self) refuse(from, "this peer is no member");
+    plan.leader = *leader;
+    plan.self = *self;
+    plan.step = own.step;
+    plan.attempt = own.attempt;
+    check_members(plan, from, own);
+    plan.chunk_elements = begin.chunk_elements();
+    if (plan.chunk_elements == 0 || plan.chunk_elements != usable_chunk(plan.chunk_elements, codec))
+        refuse(from, "its chunks have an impossible size");
+    if (plan.elements / plan.chunk_elements > kMaximumChunks) refuse(from, "its chunks are too small");
+    const Digest digest = sha256(view(bytes));
+    std::copy_n(digest.bytes.begin(), plan.id.size(), plan.id.begin());
+    plan.shares = make_shares(plan, codec.granularity());
+    plan.scales = make_scales(plan.members);
+    return plan;
+}
+
+}  // namespace shoal::collective

@@ -1,0 +1,100 @@
+// What the members of a round agree on before they send anything: who takes part and with what, and what follows from it.
+//
+// Each peer signs its offer (Join). The leader lists the joins of all members in a Begin; every member checks them and works
+// out the same plan from it: the shares, the scales, the round's id. So the leader decides who is in, and nothing else.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "shoal/base/identity.h"
+#include "shoal/base/units.h"
+#include "shoal/collective/averager.h"
+#include "shoal/compress/codec.h"
+
+namespace shoal::proto {
+class Begin;
+class SignedJoin;
+}  // namespace shoal::proto
+
+namespace shoal::collective {
+
+/// One peer's offer for the round of (step, attempt).
+struct Join {
+    PeerId peer;
+    Step step{};
+    unsigned attempt = 0;
+    Role role = Role::full;
+    double weight = 0;
+    double bandwidth = 0;
+    std::size_t elements = 0;  ///< 0 for an auxiliary peer
+    std::string codec;
+    std::string signed_bytes;  ///< the SignedJoin that it came in, to be passed on as it is
+};
+
+/// The limits that a join must keep; from AveragerSettings.
+struct JoinLimits {
+    explicit JoinLimits(const AveragerSettings& settings);
+    std::string run;
+    std::size_t maximum_elements;
+    double maximum_weight;
+    bool must_be_signed;  ///< joins of other peers; true in a swarm whose peers sign
+};
+
+/// Serialises and signs. Without a signer the join is not signed.
+std::string sign_join(const Join& join, const std::string& run, const Signer* signer);
+
+/// Reads a SignedJoin. Throws Error(protocol_violation) naming the peer when anything in it is impossible, or
+/// Error(corrupted) when the signature does not fit.
+Join check_join(const std::string& signed_join, const JoinLimits& limits);
+
+/// Orders candidates for the lead: the one with the lowest rank leads. Depends on step and attempt, so the lead moves on.
+Digest leader_rank(const PeerId& peer, Step step, unsigned attempt);
+
+struct Share {
+    std::size_t begin = 0, end = 0;  ///< elements of the vector
+    std::size_t size() const { return end - begin; }
+    bool empty() const { return begin == end; }
+};
+
+using RoundId = std::array<std::uint8_t, 16>;
+
+struct RoundPlan {
+    RoundId id{};
+    Step step{};
+    unsigned attempt = 0;
+    std::size_t leader = 0, self = 0;  ///< indices among members
+    std::vector<Join> members;         ///< ascending PeerId
+    std::size_t elements = 0;
+    std::size_t chunk_elements = 0;
+    std::vector<Share> shares;  ///< one a member, in member order, without gaps
+    std::vector<float> scales;  ///< weight / sum of weights, rounded to float
+
+    bool contributes(std::size_t member) const { return members[member].role != Role::auxiliary; }
+    std::size_t chunks_of(std::size_t owner) const {
+        return (shares[owner].size() + chunk_elements - 1) / chunk_elements;
+    }
+    /// The elements of a chunk of an owner's share.
+    Share chunk(std::size_t owner, std::size_t index) const;
+    /// The member with this id, if there is one.
+    std::optional<std::size_t> index_of(const PeerId& peer) const;
+};
+
+/// Leader: names a round. @param joins  any order, the leader's own among them.
+std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Join> joins, std::size_t chunk_elements);
+
+/// Works out the plan from a Begin. Throws Error(protocol_violation) unless the leader is `from`, the members are in order and
+/// fit each other (step, attempt, length, codec), `own` is among them unchanged, and somebody contributes a weight and
+/// somebody reduces.
+/// @param granularity  of the codec: shares and chunks are cut at its multiples.
+RoundPlan read_begin(const std::string& begin, const PeerId& from, const Join& own, const JoinLimits& limits,
+                     const compress::Codec& codec, std::size_t maximum_group);
+
+/// Largest chunk of at most `wanted` elements that the codec can cut and a message can carry.
+std::size_t usable_chunk(std::size_t wanted, const compress::Codec& codec);
+
+}  // namespace shoal::collective

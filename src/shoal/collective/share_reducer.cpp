@@ -1,0 +1,173 @@
+#include "shoal/collective/share_reducer.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "shoal/base/error.h"
+
+namespace shoal::collective {
+
+Fingerprint combine(std::span<const Fingerprint> fingerprints) { return fingerprint(as_bytes(fingerprints)); }
+
+bool all_finite(std::span<const float> numbers) {
+    // The largest exponent field tells; blocks of a fixed size, so that the compiler vectorises the inner loop.
+    constexpr std::size_t kBlock = 64;
+    constexpr std::uint32_t kExponent = 0x7f800000u;
+    std::size_t i = 0;
+    for (; i + kBlock <= numbers.size(); i += kBlock) {
+        std::uint32_t highest = 0;
+        for (std::size_t k = 0; k < kBlock; ++k)
+            highest = std::max(highest, std::bit_cast<std::uint32_t>(numbers[i + k]) & kExponent);
+        if (highest == kExponent) return false;
+    }
+    for (; i < numbers.size(); ++i)
+        if (!std::isfinite(numbers[i])) return false;
+    return true;
+}
+
+ShareReducer::ShareReducer(const RoundPlan& plan, const compress::Codec& codec, std::span<const float> contribution,
+                           std::span<float> result, std::size_t window)
+    : plan_(plan),
+      codec_(codec),
+      contribution_(contribution),
+      result_(result),
+      window_(window),
+      chunks_(plan.chunks_of(plan.self)),
+      exact_(codec.name() == "fp32"),
+      received_(plan.members.size(), 0) {
+    fingerprints_.reserve(chunks_);
+}
+
+bool ShareReducer::is_sender(std::size_t member) const {
+    return member != plan_.self && plan_.contributes(member) && plan_.members[member].weight > 0;
+}
+
+std::optional<std::size_t> ShareReducer::waits_for() const {
+    if (finished()) return std::nullopt;
+    for (std::size_t i = 0; i < received_.size(); ++i)
+        if (is_sender(i) && received_[i] <= completed_) return i;
+    return std::nullopt;
+}
+
+ShareReducer::Chunk& ShareReducer::chunk_at(std::size_t index) {
+    while (released_ + open_.size() <= index) {
+        Chunk& chunk = open_.emplace_back();
+        chunk.payloads.resize(plan_.members.size());
+        const Share range = plan_.chunk(plan_.self, released_ + open_.size() - 1);
+        if (exact_ && !result_.empty()) {
+            chunk.sum = result_.subspan(range.begin, range.size());
+        } else {
+            chunk.sum_space.resize(range.size());
+            chunk.sum = chunk.sum_space;
+        }
+    }
+    return open_[index - released_];
+}
+
+std::optional<Blame> ShareReducer::add(std::size_t member, Bytes payload) {
+    const std::size_t index = received_[member];
+    if (!is_sender(member) || index >= chunks_) return Blame{member, "sent more than its contribution"};
+    const Share range = plan_.chunk(plan_.self, index);
+    if (payload.size() != codec_.encoded_size(range.size())) return Blame{member, "sent a chunk of a wrong size"};
+    chunk_at(index).payloads[member] = std::move(payload);
+    ++received_[member];
+    return advance();
+}
+
+std::optional<Blame> ShareReducer::advance() {
+    while (completed_ < chunks_ && has_room(completed_)) {
+        Chunk& chunk = chunk_at(completed_);
+        const Share range = plan_.chunk(plan_.self, completed_);
+        if (auto blame = add_ready_members(chunk, range)) return blame;
+        if (chunk.next_member < plan_.members.size()) return std::nullopt;
+        if (auto blame = finish(chunk, range)) return blame;
+        ++completed_;
+    }
+    return std::nullopt;
+}
+
+std::optional<Blame> ShareReducer::add_ready_members(Chunk& chunk, const Share& range) {
+    if (!chunk.started) std::fill(chunk.sum.begin(), chunk.sum.end(), 0.0f);
+    chunk.started = true;
+    for (; chunk.next_member < plan_.members.size(); ++chunk.next_member) {
+        const std::size_t member = chunk.next_member;
+        if (member == plan_.self) {
+            add_own(chunk, range);
+        } else if (is_sender(member)) {
+            if (chunk.payloads[member].empty()) break;
+            try {
+                codec_.decode_scaled_add(chunk.payloads[member], plan_.scales[member], chunk.sum);
+            } catch (const Error& error) {
+                return Blame{member, error.what()};
+            }
+        }
+    }
+    return std::nullopt;
+}
+
+void ShareReducer::add_own(Chunk& chunk, const Share& range) {
+    if (!plan_.contributes(plan_.self) || !(plan_.members[plan_.self].weight > 0)) return;
+    const std::span<const float> own = contribution_.subspan(range.begin, range.size());
+    if (exact_) {
+        codec_.decode_scaled_add(as_bytes(own), plan_.scales[plan_.self], chunk.sum);
+        return;
+    }
+    own_encoded_.resize(codec_.encoded_size(own.size()));
+    codec_.encode(own, own_encoded_);
+    codec_.decode_scaled_add(own_encoded_, plan_.scales[plan_.self], chunk.sum);
+}
+
+std::optional<Blame> ShareReducer::finish(Chunk& chunk, const Share& range) {
+    if (!all_finite(chunk.sum)) return find_culprit(chunk, range);
+    chunk.payloads.clear();
+    if (exact_) {
+        chunk.result = as_bytes(std::span<const float>(chunk.sum));
+    } else {
+        chunk.encoded.resize(codec_.encoded_size(chunk.sum.size()));
+        codec_.encode(chunk.sum, chunk.encoded);
+        chunk.result = chunk.encoded;
+        if (!result_.empty()) codec_.decode(chunk.result, result_.subspan(range.begin, range.size()));
+        chunk.sum_space = {};
+    }
+    fingerprints_.push_back(fingerprint(chunk.result));
+    return std::nullopt;
+}
+
+Blame ShareReducer::find_culprit(const Chunk& chunk, const Share& range) const {
+    // Seldom: decode again, one by one. With finite contributions only a sum of huge ones can overflow; the largest is blamed.
+    std::vector<float> values(range.size());
+    Blame blame{plan_.self, "contributed numbers that are not finite"};
+    float largest = -1;
+    for (std::size_t member = 0; member < plan_.members.size(); ++member) {
+        if (member == plan_.self) {
+            if (!plan_.contributes(member)) continue;
+            const auto own = contribution_.subspan(range.begin, range.size());
+            std::copy(own.begin(), own.end(), values.begin());
+        } else if (is_sender(member)) {
+            codec_.decode(chunk.payloads[member], values);
+        } else {
+            continue;
+        }
+        if (!all_finite(values)) return {member, "contributed numbers that are not finite"};
+        for (const float v : values)
+            if (std::fabs(v) > largest) {
+                largest = std::fabs(v);
+                blame = {member, "contributed numbers so large that the sum overflows"};
+            }
+    }
+    return blame;
+}
+
+ByteView ShareReducer::result(std::size_t chunk) const { return open_[chunk - released_].result; }
+
+void ShareReducer::release_until(std::size_t chunk) {
+    while (released_ < std::min(chunk, completed_)) {
+        open_.pop_front();
+        ++released_;
+    }
+}
+
+Fingerprint ShareReducer::digest() const { return combine(fingerprints_); }
+
+}  // namespace shoal::collective

@@ -1,0 +1,42 @@
+// Notices members that owe bytes and move none.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "shoal/base/clock.h"
+#include "shoal/net/network.h"
+
+namespace shoal::collective {
+
+/// Keeps, for each of a number of waits ("member 3 owes me a chunk"), since when nothing has moved. A wait is over its time
+/// when nothing has come for the patience, which is the settings' time-out or four times the longest gap seen on that wait,
+/// and the connection has carried no bytes worth the name either (a large chunk on a slow link shows only there). Even a
+/// connection that moves does not excuse a single wait of sixty time-outs: somebody dribbles.
+class StallWatch {
+  public:
+    StallWatch(std::size_t waits, Duration stall_timeout, std::vector<PeerId> peer_of_wait);
+
+    void begin(std::size_t wait, TimePoint now);
+    /// Something has come for this wait, and nothing is owed now.
+    void end(std::size_t wait, TimePoint now);
+    /// A sign of life of somebody who is not to blame for the wait.
+    void excuse(std::size_t wait, TimePoint now);
+
+    /// The waits that are over their time. Call it every quarter of the time-out.
+    std::vector<std::size_t> check(TimePoint now, std::span<const net::ConnectionInfo> connections);
+
+  private:
+    struct Wait {
+        bool active = false;
+        TimePoint since, moved;
+        Duration longest_gap{0};
+        std::uint64_t bytes = 0;  // of the connection, at the last check
+    };
+    Duration stall_timeout_;
+    std::vector<PeerId> peers_;
+    std::vector<Wait> waits_;
+};
+
+}  // namespace shoal::collective
