@@ -2,23 +2,18 @@
 
 #include <algorithm>
 #include <asio/io_context.hpp>
-#include <asio/ip/tcp.hpp>
-#include <asio/ip/udp.hpp>
 #include <cmath>
 #include <csignal>
 #include <fmt/format.h>
 #include <fstream>
 #include <memory>
 #include <set>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "shoal/base/async.h"
 #include "shoal/base/error.h"
 #include "shoal/data/vocabulary.h"
-#include "shoal/lab/child_process.h"
 #include "shoal/lab/live_view.h"
-#include "shoal/lab/peer_log.h"
+#include "shoal/lab/peer_process.h"
 #include "shoal/lab/swarm_summary.h"
 
 namespace shoal::lab {
@@ -27,21 +22,6 @@ namespace {
 
 constexpr std::int64_t kVocabularySize = 2000;
 constexpr int kTotalMinutes = 20;  ///< a swarm that takes longer is stuck
-
-/// A port that is free for TCP and UDP now. (Another process may take it before we do; the peer then says
-/// so.)
-std::uint16_t free_port() {
-    asio::io_context context;
-    for (int attempt = 0; attempt < 100; ++attempt) {
-        asio::ip::tcp::acceptor acceptor(context, {asio::ip::make_address("127.0.0.1"), 0});
-        asio::ip::udp::socket socket(context);
-        asio::error_code taken;
-        socket.open(asio::ip::udp::v4(), taken);
-        socket.bind({asio::ip::make_address("127.0.0.1"), acceptor.local_endpoint().port()}, taken);
-        if (!taken) return acceptor.local_endpoint().port();
-    }
-    throw Error(ErrorKind::system, "found no port that is free for TCP and UDP");
-}
 
 class Swarm {
   public:
@@ -74,7 +54,7 @@ class Swarm {
     void prepare();
     void write_run_file() const;
     void start_all();
-    void start(SwarmMember member);
+    void start(const std::string& name, const std::string& role, double load);
     void read_logs();
     void act();
     void kill_one();
@@ -82,7 +62,7 @@ class Swarm {
     void stop_seed();
     void event(const std::string& text);
     SwarmPicture picture();
-    PeerRow row(SwarmMember& member) const;
+    PeerRow row(PeerProcess& member) const;
     double share(const PeerLog& log) const;
     std::int64_t swarm_step() const;
 
@@ -91,7 +71,7 @@ class Swarm {
     LiveView view_;
     double begin_;
     std::uint16_t port_ = 0;
-    std::vector<SwarmMember> members_;
+    std::vector<PeerProcess> members_;
     std::deque<std::string> events_;
     std::set<std::string> said_;
     std::vector<Mark> marks_;
@@ -168,60 +148,23 @@ every = 20
         throw Error(ErrorKind::system, "cannot write " + (options_.folder / "run.toml").string());
 }
 
-void Swarm::start(SwarmMember member) {
-    const auto peer_folder = options_.folder / "peers" / member.name;
-    std::filesystem::create_directories(peer_folder);
-    std::vector<std::string> command;
-    if (member.role == "auxiliary")
-        command = {(own_program().parent_path() / "shoal").string(), "seed",
-                   (options_.folder / "run.toml").string(), "--set",
-                   fmt::format("network.listen_port={}", port_)};
-    else
-        command = {own_program().string(), "train", (options_.folder / "run.toml").string()};
-    for (const auto& setting : {"peer.name=" + member.name, "peer.folder=" + peer_folder.string(),
-                                fmt::format("peer.load={}", member.load)}) {
-        command.push_back("--set");
-        command.push_back(setting);
-    }
-    command.insert(command.end(), member.extra_arguments.begin(), member.extra_arguments.end());
-    member.process = std::make_unique<ChildProcess>(command, peer_folder / "output.txt");
-    member.log = std::make_unique<PeerLog>(peer_folder / "metrics.jsonl");
-    member.spawned = wall_seconds();
-    event(fmt::format("{} starts ({})", member.name, member.role));
-    members_.push_back(std::move(member));
+void Swarm::start(const std::string& name, const std::string& role, double load) {
+    PeerStart peer{.name = name,
+                   .role = role,
+                   .run_file = options_.folder / "run.toml",
+                   .folder = options_.folder / "peers" / name};
+    peer.settings.push_back(fmt::format("peer.load={}", load));
+    if (role == "auxiliary") peer.settings.push_back(fmt::format("network.listen_port={}", port_));
+    event(fmt::format("{} starts ({})", name, role));
+    members_.push_back(start_peer(peer));
 }
 
 void Swarm::start_all() {
-    const std::vector<std::string> client = {"--set", "network.client_mode=true"};
-    start({.name = "auxiliary-1",
-           .role = "auxiliary",
-           .extra_arguments = {},
-           .process = nullptr,
-           .log = nullptr});
-    start({.name = "full-1",
-           .role = "full",
-           .load = 1,
-           .extra_arguments = {},
-           .process = nullptr,
-           .log = nullptr});
-    start({.name = "full-2",
-           .role = "full",
-           .load = 0.8,
-           .extra_arguments = {},
-           .process = nullptr,
-           .log = nullptr});
-    start({.name = "full-3",
-           .role = "full",
-           .load = 0.35,
-           .extra_arguments = {},
-           .process = nullptr,
-           .log = nullptr});
-    start({.name = "client-1",
-           .role = "client",
-           .load = 0.6,
-           .extra_arguments = client,
-           .process = nullptr,
-           .log = nullptr});
+    start("auxiliary-1", "auxiliary", 1);
+    start("full-1", "full", 1);
+    start("full-2", "full", 0.8);
+    start("full-3", "full", 0.35);
+    start("client-1", "client", 0.6);
 }
 
 void Swarm::event(const std::string& text) {
@@ -266,22 +209,17 @@ void Swarm::act() {
 void Swarm::kill_one() {
     killed_ = true;
     const auto victim = std::find_if(members_.begin(), members_.end(),
-                                     [](const SwarmMember& m) { return m.name == "full-2"; });
+                                     [](const PeerProcess& m) { return m.name == "full-2"; });
     victim->process->signal(SIGKILL);
     victim->killed = true;
     event("full-2 is killed (kill -9)");
     marks_.push_back({static_cast<double>(swarm_step()), "full-2 killed, full-4 joins"});
-    start({.name = "full-4",
-           .role = "full",
-           .load = 0.8,
-           .extra_arguments = {},
-           .process = nullptr,
-           .log = nullptr});
+    start("full-4", "full", 0.8);
 }
 
 bool Swarm::finished() {
     return std::all_of(members_.begin(), members_.end(),
-                       [](SwarmMember& m) { return m.role == "auxiliary" || m.process->poll(); });
+                       [](PeerProcess& m) { return m.role == "auxiliary" || m.process->poll(); });
 }
 
 void Swarm::stop_seed() {
@@ -311,7 +249,7 @@ double Swarm::share(const PeerLog& log) const {
     return all > 0 ? own / all : 0;
 }
 
-PeerRow Swarm::row(SwarmMember& member) const {
+PeerRow Swarm::row(PeerProcess& member) const {
     const PeerLog& log = *member.log;
     PeerRow row;
     row.name = member.name;

@@ -4,17 +4,12 @@
 #include <cmath>
 #include <fmt/format.h>
 
-#include "shoal/base/clock.h"
 #include "shoal/base/error.h"
 #include "shoal/lab/live_view.h"
 
 namespace shoal::lab {
 
-double wall_seconds() {
-    return static_cast<double>(RealClock().wall_now().time_since_epoch().count()) / 1000;
-}
-
-const PeerLog* most_advanced(const std::vector<SwarmMember>& members) {
+const PeerLog* most_advanced(const std::vector<PeerProcess>& members) {
     const PeerLog* best = nullptr;
     for (const auto& member : members)
         if (member.role != "auxiliary" && !member.killed &&
@@ -108,7 +103,7 @@ int summarise_swarm(const FinishedSwarm& swarm) {
     if (!log || log->steps.empty())
         throw Error(ErrorKind::system,
                     "the swarm has taken no step; see the outputs in " + swarm.options.folder.string());
-    const SwarmMember& newcomer = swarm.members.back();
+    const PeerProcess& newcomer = swarm.members.back();
     const double join_seconds = newcomer.log->first_contribution
                                     ? *newcomer.log->first_contribution - newcomer.spawned
                                     : std::nan("");
