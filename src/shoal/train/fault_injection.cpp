@@ -3,7 +3,7 @@
 #include <array>
 #include <charconv>
 #include <csignal>
-#include <memory>
+#include <fstream>
 #include <optional>
 #include <utility>
 
@@ -71,11 +71,19 @@ Injection parse_injection(const std::string& text) {
                                                  "share_state, e.g. kill@reduce:12");
 }
 
-collective::PhaseProbe make_probe(Injection injection, net::Network& network) {
-    auto done = std::make_shared<bool>(false);
-    return [injection, done, &network](Phase phase, Step step) {
-        if (*done || phase != injection.phase || step < injection.step) return;
-        *done = true;
+collective::PhaseProbe make_probe(std::filesystem::path file, net::Network& network) {
+    return [file = std::move(file), &network](Phase phase, Step step) {
+        std::ifstream input(file);
+        std::string text;
+        if (!input || !(input >> text)) return;
+        Injection injection;
+        try {
+            injection = parse_injection(text);
+        } catch (const Error&) {
+            return;
+        }
+        if (phase != injection.phase || step < injection.step) return;
+        std::filesystem::remove(file);
         strike(injection.fault, network);
     };
 }

@@ -2,6 +2,7 @@
 // --inject`).
 #pragma once
 
+#include <filesystem>
 #include <string>
 
 #include "shoal/collective/phase.h"
@@ -15,7 +16,7 @@ enum class Fault {
     cut,   ///< all connections drop at once
 };
 
-/// A fault that happens once, at the first beginning of `phase` at `step` or later.
+/// An order for a fault, at the first beginning of `phase` at `step` or later.
 struct Injection {
     Fault fault = Fault::kill;
     collective::Phase phase = collective::Phase::compute;
@@ -26,7 +27,10 @@ struct Injection {
 /// there is.
 Injection parse_injection(const std::string& text);
 
+/// A probe that looks for an order in `file` at the beginning of each phase, removes the file when the
+/// order's moment has come, and obeys. The file need not exist yet; it must be put there whole (by rename). A
+/// text that is no order is ignored.
 /// @param network  must outlive the probe.
-collective::PhaseProbe make_probe(Injection injection, net::Network& network);
+collective::PhaseProbe make_probe(std::filesystem::path file, net::Network& network);
 
 }  // namespace shoal::train
