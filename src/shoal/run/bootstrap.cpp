@@ -1,0 +1,123 @@
+#include "shoal/run/bootstrap.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace shoal::run {
+
+using namespace std::chrono_literals;
+
+struct Bootstrap::State {
+    State(net::Network& network_, Clock& clock_, Random random_, Log log_)
+        : network(network_),
+          clock(clock_),
+          random(random_),
+          log(std::move(log_)),
+          changed(network_.executor()) {}
+    net::Network& network;
+    Clock& clock;
+    Random random;
+    Log log;
+    std::vector<BootstrapAddress> addresses;
+    Signal changed;  ///< of any address, or of any connection
+    std::shared_ptr<void> observing;
+};
+
+Bootstrap::Bootstrap(net::Network& network, Clock& clock, Random random, std::vector<net::Endpoint> endpoints,
+                     Log log)
+    : state_(std::make_shared<State>(network, clock, random, std::move(log))), tasks_(network.executor()) {
+    for (net::Endpoint& endpoint : endpoints) {
+        BootstrapAddress address;
+        address.endpoint = std::move(endpoint);
+        state_->addresses.push_back(std::move(address));
+    }
+    state_->observing =
+        network.observe([weak = std::weak_ptr(state_)](const PeerId&, bool, const std::string&) {
+            if (const auto state = weak.lock()) state->changed.notify();
+        });
+}
+
+Bootstrap::~Bootstrap() = default;
+
+void Bootstrap::start() {
+    for (std::size_t i = 0; i < state_->addresses.size(); ++i) tasks_.spawn(keep_dialling(state_, i));
+}
+
+awaitable<void> Bootstrap::stop() {
+    tasks_.cancel();
+    co_await tasks_.settle();
+    state_->observing.reset();
+}
+
+awaitable<void> Bootstrap::keep_dialling(std::shared_ptr<State> state, std::size_t index) {
+    Duration pause = 250ms;
+    for (;;) {
+        BootstrapAddress& address = state->addresses[index];
+        std::string cause;
+        try {
+            const PeerId peer = co_await state->network.dial(address.endpoint);
+            address.peer = peer;
+            if (peer == state->network.self()) {
+                address.state = BootstrapAddress::State::ourselves;
+                state->changed.notify();
+                co_return;
+            }
+            address.state = BootstrapAddress::State::connected;
+            state->log.info("connected to " + address.endpoint.to_string() + " (peer " + peer.short_name() +
+                            ")");
+            state->changed.notify();
+            pause = 250ms;
+            while (state->network.is_connected(peer)) co_await state->changed.wait();
+            cause = "the connection was lost";
+        } catch (const Error& error) {
+            if (error.kind() == ErrorKind::cancelled) throw;
+            cause = error.what();
+        }
+        if (address.state != BootstrapAddress::State::failed || address.cause != cause)
+            state->log.warning("bootstrap address " + address.endpoint.to_string() + ": " + cause +
+                               "; trying again and again");
+        address.state = BootstrapAddress::State::failed;
+        address.cause = std::move(cause);
+        state->changed.notify();
+        const double spread = 1 + (state->random.uniform() - 0.5) / 1.5;
+        co_await state->clock.sleep_for(from_seconds(seconds(pause) * spread));
+        pause = std::min<Duration>(pause * 2, 15s);
+    }
+}
+
+std::vector<BootstrapAddress> Bootstrap::addresses() const {
+    return state_->addresses;
+}
+
+bool Bootstrap::met() const {
+    using enum BootstrapAddress::State;
+    const auto& all = state_->addresses;
+    return std::all_of(all.begin(), all.end(), [](const auto& one) { return one.state == ourselves; }) ||
+           std::any_of(all.begin(), all.end(), [](const auto& one) { return one.state == connected; });
+}
+
+awaitable<void> Bootstrap::until_met() {
+    while (!met()) co_await state_->changed.wait();
+}
+
+awaitable<void> Bootstrap::until_tried() {
+    const auto tried = [this] {
+        return std::none_of(state_->addresses.begin(), state_->addresses.end(),
+                            [](const auto& one) { return one.state == BootstrapAddress::State::dialling; });
+    };
+    while (!met() && !tried()) co_await state_->changed.wait();
+}
+
+std::string Bootstrap::causes() const {
+    std::string text;
+    for (const BootstrapAddress& one : state_->addresses) {
+        if (one.state != BootstrapAddress::State::failed) continue;
+        if (!text.empty()) text += "; ";
+        // The causes of a network begin with the address as a rule; it is not said twice.
+        const std::string address = one.endpoint.to_string();
+        text += one.cause.find(address) == std::string::npos ? address + ": " + one.cause : one.cause;
+    }
+    return text;
+}
+
+}  // namespace shoal::run
