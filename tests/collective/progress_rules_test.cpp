@@ -1,0 +1,366 @@
+// How records of others are judged, without network or coroutines.
+#include <gtest/gtest.h>
+#include <limits>
+
+#include "shoal/collective/companions.h"
+#include "shoal/collective/progress_book.h"
+#include "shoal/collective/swarm_rules.h"
+
+namespace shoal::collective {
+namespace {
+
+using namespace std::chrono_literals;
+
+PeerId peer(int n) {
+    Digest digest;
+    digest.bytes[0] = static_cast<std::uint8_t>(n);
+    return PeerId(digest);
+}
+
+Progress trainer(int n, std::int64_t step, std::int64_t samples = 0) {
+    Progress progress;
+    progress.peer = peer(n);
+    progress.step = static_cast<Step>(step);
+    progress.samples = static_cast<Samples>(samples);
+    progress.samples_per_second = 100;
+    progress.micro_batch_seconds = 1;
+    progress.training = true;
+    progress.digest = {static_cast<std::uint64_t>(step), 0};
+    return progress;
+}
+
+Progress newcomer(int n, std::int64_t step) {
+    Progress progress = trainer(n, step);
+    progress.training = false;
+    return progress;
+}
+
+SwarmView judge(std::vector<Progress> live, const Progress& own, std::int64_t lead = 2) {
+    live.push_back(own);
+    std::sort(live.begin(), live.end(), [](const auto& a, const auto& b) { return a.peer < b.peer; });
+    return judge_swarm(live, own, static_cast<Samples>(1000), lead, [](const PeerId&) { return false; });
+}
+
+std::int64_t step_seen(std::vector<Progress> live, const Progress& own, std::int64_t lead = 2) {
+    return value(judge(std::move(live), own, lead).step);
+}
+
+TEST(SwarmStep, OfALonePeerIsItsOwn) {
+    EXPECT_EQ(step_seen({}, trainer(1, 5)), 5);
+}
+
+TEST(SwarmStep, FollowsASinglePeerWithinThePlausibleLeadOnly) {
+    EXPECT_EQ(step_seen({trainer(2, 7)}, trainer(1, 5)), 7);
+    EXPECT_EQ(step_seen({trainer(2, 8)}, trainer(1, 5)), 5);
+    EXPECT_EQ(step_seen({trainer(2, 8)}, trainer(1, 5), 3), 8);
+}
+
+TEST(SwarmStep, IsNotMovedByALoneLiar) {
+    constexpr std::int64_t kLie = 1'000'000'000;
+    EXPECT_EQ(step_seen({trainer(9, kLie)}, trainer(1, 5)), 5);
+    EXPECT_EQ(step_seen({trainer(2, 5), trainer(9, kLie)}, trainer(1, 5)), 5);
+    EXPECT_EQ(step_seen({trainer(2, 5), trainer(3, 6), trainer(4, 5), trainer(9, kLie)}, trainer(1, 5)), 6);
+    // Nor a newcomer when the crowd disagrees.
+    EXPECT_EQ(step_seen({trainer(2, 500), trainer(3, 500), trainer(9, kLie)}, newcomer(1, 0)), 500);
+    EXPECT_EQ(
+        step_seen({trainer(2, 500), trainer(3, 500), trainer(4, 501), trainer(9, kLie)}, newcomer(1, 0)),
+        501);
+    EXPECT_EQ(step_seen({trainer(2, 500), trainer(9, kLie)}, newcomer(1, 0)), 500);
+}
+
+TEST(SwarmStep, OfANewcomerIsThatOfTheCrowd) {
+    EXPECT_EQ(step_seen({trainer(2, 500)}, newcomer(1, 0)), 500);
+    EXPECT_EQ(step_seen({trainer(2, 500), trainer(3, 501), trainer(4, 501)}, newcomer(1, 0)), 501);
+    // Those that download say little about the swarm.
+    EXPECT_EQ(step_seen({trainer(2, 500), newcomer(3, 0), newcomer(4, 0), newcomer(5, 0)}, newcomer(1, 0)),
+              500);
+}
+
+TEST(SwarmStep, WhenAWholeRunResumesIsWhatMostHoldOrALittleMore) {
+    EXPECT_EQ(step_seen({newcomer(2, 100), newcomer(3, 100)}, newcomer(1, 90)), 100);
+    EXPECT_EQ(step_seen({newcomer(2, 90), newcomer(3, 100)}, newcomer(1, 90)), 90);
+    EXPECT_EQ(step_seen({newcomer(2, 90), newcomer(3, 100)}, newcomer(1, 90), 10), 100);
+}
+
+TEST(SwarmStep, OfTwoEqualHalvesIsTheHigherOneButOnlyWhereAHalfIsMoreThanOnePeer) {
+    EXPECT_EQ(step_seen({trainer(2, 7), trainer(3, 50), trainer(4, 50)}, trainer(1, 7)), 50);
+    EXPECT_EQ(step_seen({trainer(2, 50)}, trainer(1, 7)), 7);
+}
+
+TEST(SwarmStep, IsNotMovedByPeersInDoubtUnlessTheCrowdAgrees) {
+    const Progress own = trainer(1, 5);
+    const auto doubt_two = [](const PeerId& p) { return p == peer(2); };
+    std::vector<Progress> live{own, trainer(2, 6)};
+    EXPECT_EQ(value(judge_swarm(live, own, Samples{100}, 2, doubt_two).step), 5);
+    live.push_back(trainer(3, 6));
+    EXPECT_EQ(value(judge_swarm(live, own, Samples{100}, 2, doubt_two).step), 6);
+}
+
+TEST(SwarmStep, IgnoresAuxiliaryPeers) {
+    Progress helper = trainer(2, 7);
+    helper.role = Role::auxiliary;
+    EXPECT_EQ(step_seen({helper}, trainer(1, 5)), 5);
+}
+
+TEST(SwarmView, AddsUpTheSamplesOfThoseAtItsStep) {
+    Progress downloading = trainer(4, 5, 999);
+    downloading.training = false;
+    const SwarmView view = judge({trainer(2, 5, 200), trainer(3, 4, 400), downloading}, trainer(1, 5, 100));
+    EXPECT_EQ(value(view.samples), 300);
+    EXPECT_EQ(view.peers, 4U);
+    EXPECT_EQ(view.training_peers, 3U);
+    EXPECT_DOUBLE_EQ(view.samples_per_second, 300);
+    EXPECT_NEAR(seconds(view.eta), 700.0 / 300.0, 1e-6);
+}
+
+TEST(SwarmView, NamesTheStateOfMostAndOfTheLowestPeerOnATie) {
+    Progress two = trainer(2, 5), three = trainer(3, 5), own = trainer(1, 5);
+    two.digest = three.digest = {42, 0};
+    own.digest = {41, 0};
+    EXPECT_EQ(judge({two, three}, own).digest, two.digest);
+    EXPECT_EQ(judge({two}, own).digest, own.digest);
+}
+
+TEST(BatchIsFull, AtTheTargetAndNotOneSampleBefore) {
+    const auto full = [](std::int64_t samples) {
+        const std::vector<Progress> live{trainer(1, 5, samples), trainer(2, 5, 500)};
+        const SwarmView view =
+            judge_swarm(live, live[0], Samples{1000}, 2, [](const PeerId&) { return false; });
+        return judge_batch_full(view, live, peer(1), Samples{1000});
+    };
+    EXPECT_FALSE(full(499));
+    EXPECT_TRUE(full(500));
+}
+
+TEST(BatchIsFull, WhenMoreThanHalfOfTheOthersWait) {
+    std::vector<Progress> live{trainer(1, 5), trainer(2, 5), trainer(3, 5)};
+    const auto full = [&] {
+        const SwarmView view =
+            judge_swarm(live, live[0], Samples{1000}, 2, [](const PeerId&) { return false; });
+        return judge_batch_full(view, live, peer(1), Samples{1000});
+    };
+    EXPECT_FALSE(full());
+    live[1].waiting = true;
+    EXPECT_FALSE(full());
+    live[2].waiting = true;
+    EXPECT_TRUE(full());
+}
+
+TEST(PlausibleSamples, AreLimitedByTheTargetAndByTheClaimedSpeed) {
+    constexpr double kUnknown = std::numeric_limits<double>::infinity();
+    EXPECT_EQ(value(plausible_samples(trainer(1, 5, 900), kUnknown, Samples{1000})), 900);
+    EXPECT_EQ(value(plausible_samples(trainer(1, 5, 5000), kUnknown, Samples{1000})), 1000);
+    // 100 samples a second for (0.5 + 1 + 1) s, with a factor of 4.
+    EXPECT_EQ(value(plausible_samples(trainer(1, 5, 5000), 0.5, Samples{10000})), 1000);
+    Progress silent = trainer(1, 5, 300);
+    silent.samples_per_second = 0;
+    EXPECT_EQ(value(plausible_samples(silent, 3, Samples{1000})), 0);
+}
+
+TEST(Quorum, IsAMajorityOrTheHalfWithTheLowestPeer) {
+    const std::vector<PeerId> members{peer(1), peer(2), peer(3), peer(4)};
+    const auto of = [&](std::vector<int> there) {
+        return is_quorum(members, [&](const PeerId& p) {
+            return std::any_of(there.begin(), there.end(), [&](int n) { return peer(n) == p; });
+        });
+    };
+    EXPECT_TRUE(of({2, 3, 4}));
+    EXPECT_TRUE(of({1, 4}));
+    EXPECT_FALSE(of({3, 4}));
+    EXPECT_FALSE(of({1}));
+    EXPECT_TRUE(is_quorum({}, [](const PeerId&) { return false; }));
+}
+
+TEST(Companions, OfAnUndecidedRoundAreNeededToo) {
+    const auto group = [](std::vector<int> numbers) {
+        std::vector<Contributor> members;
+        for (int n : numbers) {
+            Contributor member;
+            member.peer = peer(n);
+            members.push_back(member);
+        }
+        return members;
+    };
+    Companions companions;
+    std::vector<int> here, left;
+    const auto among = [](const std::vector<int>& numbers) {
+        return [&numbers](const PeerId& p) {
+            return std::any_of(numbers.begin(), numbers.end(), [&](int n) { return peer(n) == p; });
+        };
+    };
+    const auto quorate = [&] { return companions.are_quorate(among(here), among(left)); };
+    EXPECT_TRUE(quorate());
+    companions.decided(group({1, 2, 3}));
+    here = {1, 2};
+    EXPECT_TRUE(quorate());
+    companions.undecided(group({1, 2, 3, 4, 5, 6, 7}));
+    EXPECT_FALSE(quorate());
+    left = {4, 5, 6, 7};
+    EXPECT_TRUE(quorate());
+    left = {};
+    companions.decided(group({1, 2}));
+    EXPECT_TRUE(quorate());
+}
+
+class Book : public ::testing::Test {
+  protected:
+    static ProgressSettings settings() {
+        ProgressSettings s;
+        s.run = "test";
+        s.target_batch_size = Samples{1000};
+        return s;
+    }
+    bool hear(const Progress& progress, std::uint64_t sequence,
+              ProgressBook::Source source = ProgressBook::Source::connection, Duration alive = 30s) {
+        ProgressRecord record;
+        record.progress = progress;
+        record.sequence = sequence;
+        return book_.accept(record, source, alive, now_);
+    }
+    bool knows(int n) { return book_.knows(peer(n)); }
+
+    TimePoint now_{100s};
+    ProgressBook book_{peer(1), settings()};
+};
+
+TEST_F(Book, KeepsTheNewestRecordWhateverTheOrderOfArrival) {
+    EXPECT_TRUE(hear(trainer(2, 6), 20));
+    EXPECT_FALSE(hear(trainer(2, 5), 19));
+    EXPECT_FALSE(hear(trainer(2, 7), 20));
+    EXPECT_EQ(value(book_.peers().at(1).step), 6);
+}
+
+TEST_F(Book, ForgetsWhatExpires) {
+    hear(trainer(2, 5), 1, ProgressBook::Source::directory, 10s);
+    now_ = now_ + 10s - 1ns;
+    EXPECT_FALSE(book_.sweep(now_));
+    now_ = now_ + 1ns;
+    EXPECT_TRUE(book_.sweep(now_));
+    EXPECT_FALSE(knows(2));
+}
+
+TEST_F(Book, BelievesNoRecordLongerThanItsOwnTimeToLive) {
+    hear(trainer(2, 5), 1, ProgressBook::Source::directory, 600s);
+    now_ = now_ + 30s;
+    book_.sweep(now_);
+    EXPECT_FALSE(knows(2));
+}
+
+TEST_F(Book, PeerThatSaysTheSameAgainIsStillThere) {
+    hear(trainer(2, 5), 1);
+    now_ = now_ + 20s;
+    EXPECT_FALSE(hear(trainer(2, 5), 1));
+    now_ = now_ + 20s;
+    EXPECT_FALSE(book_.sweep(now_));
+    EXPECT_TRUE(knows(2));
+}
+
+TEST_F(Book, GoodbyeRemovesAtOnceAndOldWordsDoNotBringThePeerBack) {
+    hear(trainer(2, 5), 5);
+    ProgressRecord goodbye;
+    goodbye.progress.peer = peer(2);
+    goodbye.sequence = 6;
+    goodbye.goodbye = true;
+    EXPECT_TRUE(book_.accept(goodbye, ProgressBook::Source::connection, 30s, now_));
+    EXPECT_FALSE(knows(2));
+    EXPECT_TRUE(book_.has_left(peer(2)));
+    EXPECT_FALSE(hear(trainer(2, 5), 5));
+    EXPECT_FALSE(knows(2));
+    EXPECT_TRUE(hear(trainer(2, 5), 7));
+    EXPECT_FALSE(book_.has_left(peer(2)));
+}
+
+TEST_F(Book, ForgottenPeerComesBackWhenItSpeaksButNotThroughAnEchoInTheDirectory) {
+    hear(trainer(2, 5), 5);
+    EXPECT_TRUE(book_.forget(peer(2)));
+    EXPECT_FALSE(knows(2));
+    EXPECT_FALSE(book_.has_left(peer(2)));
+    EXPECT_FALSE(hear(trainer(2, 5), 5, ProgressBook::Source::directory));
+    EXPECT_TRUE(hear(trainer(2, 5), 5, ProgressBook::Source::connection));
+    EXPECT_TRUE(knows(2));
+}
+
+TEST_F(Book, CountsNoMoreSamplesThanAPeerCanHaveSinceItsStepBegan) {
+    book_.set_own(trainer(1, 5), now_);
+    hear(trainer(2, 4), 1);
+    hear(trainer(2, 5, 0), 2);
+    now_ = now_ + 500ms;
+    hear(trainer(2, 5, 1'000'000), 3);
+    EXPECT_EQ(value(book_.view().samples), 1000);  // the target
+    now_ = now_ + 100ms;
+    Progress slow = trainer(2, 5, 900);
+    slow.samples_per_second = 10;
+    slow.micro_batch_seconds = 0.4;
+    hear(slow, 4);
+    EXPECT_EQ(value(book_.view().samples), 80);  // 4 * 10 * (0.6 + 0.4 + 1)
+}
+
+TEST_F(Book, WaitsForASlowPeerButNotForOneThatOnlyTalks) {
+    book_.set_own(trainer(1, 5, 1000), now_);  // full from now on
+    const TimePoint full_at = now_;
+    const auto everybody = [](const Progress&) { return false; };
+    Progress slow = trainer(2, 5, 10);
+    slow.micro_batch_seconds = 10;
+    hear(slow, 1);
+    ASSERT_EQ(book_.expected(Step{5}, now_, everybody).size(), 1U);
+    EXPECT_EQ(book_.expected(Step{5}, now_, everybody)[0].ready_by, full_at + 20250ms);
+    for (std::uint64_t word = 2; word < 100; ++word) {
+        now_ = now_ + 1s;
+        hear(slow, word);
+    }
+    EXPECT_EQ(book_.expected(Step{5}, now_, everybody)[0].ready_by, full_at + 250ms + 20250ms);
+}
+
+TEST_F(Book, PromisesOfAVerySlowPeerAreBounded) {
+    book_.set_own(trainer(1, 5, 1000), now_);
+    Progress slow = trainer(2, 5, 10);
+    slow.micro_batch_seconds = 1e6;
+    hear(slow, 1);
+    const auto expected = book_.expected(Step{5}, now_, [](const Progress&) { return false; });
+    ASSERT_EQ(expected.size(), 1U);
+    EXPECT_EQ(expected[0].ready_by, now_ + 60s);
+}
+
+TEST_F(Book, ExpectsTrainersAtTheStepAndHelpersOnly) {
+    Progress helper = trainer(5, 4);
+    helper.role = Role::auxiliary;
+    helper.training = false;
+    hear(trainer(2, 5), 1);
+    hear(trainer(3, 4), 1);
+    hear(newcomer(4, 5), 1);
+    hear(helper, 1);
+    std::vector<PeerId> names;
+    for (const ExpectedPeer& one : book_.expected(Step{5}, now_, [](const Progress&) { return false; }))
+        names.push_back(one.peer);
+    EXPECT_EQ(names, (std::vector<PeerId>{peer(2), peer(5)}));
+}
+
+TEST(PerformanceEma, IsTheSpeedFromTheFirstUpdateOn) {
+    PerformanceEma speed;
+    EXPECT_EQ(speed.samples_per_second(), 0);
+    speed.update(Samples{10}, 2);
+    EXPECT_DOUBLE_EQ(speed.samples_per_second(), 5);
+    for (int i = 0; i < 200; ++i) speed.update(Samples{10}, 1);
+    EXPECT_NEAR(speed.samples_per_second(), 10, 1e-6);
+}
+
+TEST(PerformanceEma, FollowsTheFormulaOfTheNotes) {
+    PerformanceEma speed(0.25);
+    speed.update(Samples{1}, 1);
+    speed.update(Samples{1}, 3);
+    const double average = 0.25 * 3 + 0.75 * 0.25;
+    EXPECT_DOUBLE_EQ(speed.samples_per_second(), (1 - 0.75 * 0.75) / average);
+}
+
+TEST(PerformanceEma, IgnoresNonsense) {
+    PerformanceEma speed;
+    speed.update(Samples{0}, 1);
+    speed.update(Samples{1}, -1);
+    speed.update(Samples{1}, std::numeric_limits<double>::quiet_NaN());
+    EXPECT_EQ(speed.samples_per_second(), 0);
+    speed.update(Samples{1}, 0);
+    EXPECT_EQ(speed.samples_per_second(), kMaximumSamplesPerSecond);
+}
+
+}  // namespace
+}  // namespace shoal::collective
