@@ -176,7 +176,8 @@ HWY_INLINE void encode_values(const float* values, std::size_t count, float firs
     std::size_t i = 0;
 #if SHOAL_HAVE_PERMUTE
     for (; i + 4 * lanes <= count; i += 4 * lanes) {
-        // While this block keeps the processor busy, memory brings the next one. (Past the end that is harmless.)
+        // While this block keeps the processor busy, memory brings the next one. (Past the end that is
+        // harmless.)
         for (std::size_t line = 0; line < 4 * lanes; line += kCacheLine / sizeof(float)) {
             __builtin_prefetch(values + i + kBlockSize + line);
         }
