@@ -137,6 +137,7 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
         offer.offer.root = snapshot->root;
         offer.offer.total_bytes = snapshot->manifest.total_bytes();
         co_await send(stream, std::move(offer), Bytes());
+        bool first_chunk = true;
         while (!ended_) {
             const std::optional<net::Message> message = co_await next_request(stream);
             if (!message) co_return;
@@ -144,6 +145,8 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
             if (request.what == StateRequest::What::manifest) {
                 co_await send_manifest(stream, *snapshot);
             } else if (request.what == StateRequest::What::chunk) {
+                if (first_chunk && settings_.probe) settings_.probe(Phase::share_state, snapshot->manifest.step);
+                first_chunk = false;
                 co_await send_chunk(stream, *snapshot, request.number);
             } else {
                 throw Error(ErrorKind::protocol_violation, "began its download twice",

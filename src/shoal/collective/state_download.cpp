@@ -73,7 +73,7 @@ awaitable<StatePointer> StateDownload::run(DownloadReport& report) {
 
 bool StateDownload::all_ended() const {
     return std::all_of(sessions_.begin(), sessions_.end(),
-                       [](const auto& s) { return s.second.phase == Phase::ended; });
+                       [](const auto& s) { return s.second.stage == Stage::ended; });
 }
 
 void StateDownload::fail() const {
@@ -95,14 +95,14 @@ std::optional<Digest> StateDownload::decide() const {
     std::map<Digest, std::size_t> count;
     std::size_t alive = 0, pending = 0;
     for (const auto& [donor, session] : sessions_) {
-        if (session.phase == Phase::ended) continue;
+        if (session.stage == Stage::ended) continue;
         ++alive;
-        if (session.phase == Phase::opening) ++pending;
-        if (session.phase == Phase::offered) ++count[session.offer.root];
+        if (session.stage == Stage::opening) ++pending;
+        if (session.stage == Stage::offered) ++count[session.offer.root];
     }
     std::optional<Digest> best;
     for (const auto& [donor, session] : sessions_) {  // ascending PeerId: the lowest decides a tie
-        if (session.phase != Phase::offered) continue;
+        if (session.stage != Stage::offered) continue;
         if (!best || count[session.offer.root] > count[*best]) best = session.offer.root;
     }
     if (!best) return std::nullopt;
@@ -154,7 +154,7 @@ awaitable<void> StateDownload::serve([[maybe_unused]] std::shared_ptr<StateDownl
         own.reason = describe(std::current_exception());
         failure = std::current_exception();
     }
-    own.phase = Phase::ended;
+    own.stage = Stage::ended;
     give_back(donor);
     wake();
     if (failure && !is_cancellation(failure)) std::rethrow_exception(failure);
@@ -204,7 +204,7 @@ awaitable<void> StateDownload::session(PeerId donor) {
                                             std::to_string(value(minimum_step_)));
     Session& own = sessions_.at(donor);
     own.offer = answer.offer;
-    own.phase = Phase::offered;
+    own.stage = Stage::offered;
     if (!first_offer_) first_offer_ = clock_.now();
     wake();
 

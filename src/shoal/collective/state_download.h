@@ -27,9 +27,9 @@ class StateDownload : public std::enable_shared_from_this<StateDownload> {
     awaitable<StatePointer> run(DownloadReport& report);
 
   private:
-    enum class Phase { opening, offered, ended };
+    enum class Stage { opening, offered, ended };
     struct Session {
-        Phase phase = Phase::opening;
+        Stage stage = Stage::opening;
         StateOffer offer;           ///< once offered
         std::string reason;         ///< why it ended
         bool corrupted = false;     ///< it sent what does not match a hash
