@@ -1,0 +1,104 @@
+// shoal bench: measurements, beside what others do where there is something to compare with.
+#include <CLI/CLI.hpp>
+
+#include "shoal/command.h"
+#include "shoal/compress/codec.h"
+#include "shoal/lab/all_reduce_worker.h"
+#include "shoal/lab/bench_all_reduce.h"
+#include "shoal/result_options.h"
+
+namespace shoal::app {
+
+namespace {
+
+using Chosen = std::shared_ptr<std::function<int()>>;
+
+CLI::IsMember known_codec() {
+    std::vector<std::string> names;
+    for (const auto name : compress::codec_names()) names.emplace_back(name);
+    return CLI::IsMember(names);
+}
+
+void declare_all_reduce(CLI::App& bench, const Chosen& chosen) {
+    auto options = std::make_shared<lab::BenchAllReduceOptions>();
+    CLI::App* app =
+        bench.add_subcommand("allreduce", "Whole averaging rounds among processes, beside gloo and Open MPI");
+    app->description(
+        "Processes on loopback average a vector: matching, all-reduce and vote, with TLS and without. gloo's "
+        "ring and Open MPI's all-reduce of the same\n"
+        "fp32 vector run in turns with ours. The ratios are medians over turns.");
+    app->add_option("--peers", options->peers, "Processes")->capture_default_str()->check(CLI::Range(2, 64));
+    app->add_option("--size", options->bytes, "Size of the fp32 vector, e.g. 64MiB")
+        ->capture_default_str()
+        ->transform(CLI::AsSizeValue(false));
+    app->add_option("--codec", options->codec, "Codec of our rounds")
+        ->capture_default_str()
+        ->check(known_codec());
+    app->add_option("--turns", options->turns, "Turns of every contestant")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 1000));
+    app->add_option("--rounds", options->rounds, "Rounds of a contestant in a turn; the first warms up")
+        ->capture_default_str()
+        ->check(CLI::Range(2, 1000));
+    add_result_options(*app, options->result);
+    app->callback([options, chosen] { *chosen = [options] { return bench_all_reduce(*options); }; });
+}
+
+void declare_round(CLI::App& bench, const Chosen& chosen) {
+    auto options = std::make_shared<lab::BenchRoundOptions>();
+    CLI::App* app = bench.add_subcommand("round", "What a round costs beyond moving its bytes");
+    app->description(
+        "Time from 'everybody ready' to 'everybody has the agreed average', minus the time in which bare "
+        "streams move the same bytes.");
+    app->add_option("--peers", options->peers, "Processes")->capture_default_str()->check(CLI::Range(2, 64));
+    app->add_option("--size", options->bytes, "Size of the fp32 vector, e.g. 64KiB")
+        ->capture_default_str()
+        ->transform(CLI::AsSizeValue(false));
+    app->add_option("--rounds", options->rounds, "Rounds")
+        ->capture_default_str()
+        ->check(CLI::Range(5, 100000));
+    add_result_options(*app, options->result);
+    app->callback([options, chosen] { *chosen = [options] { return bench_round(*options); }; });
+}
+
+void declare_worker(CLI::App& bench, const Chosen& chosen) {
+    auto options = std::make_shared<lab::AllReduceWorkerOptions>();
+    CLI::App* app = bench.add_subcommand("allreduce-worker", "One process of the two above");
+    app->group("");  // not in the help
+    app->add_option("--rank", options->rank)->required();
+    app->add_option("--size", options->size)->required();
+    app->add_option("--folder", options->folder)->required();
+    app->add_option("--elements", options->elements)->required();
+    app->add_option("--rounds", options->rounds)->required();
+    app->add_option("--codec", options->codec)->required();
+    app->add_flag("--no-encryption{false}", options->encrypted);
+    app->add_flag("--pure-transfer", options->pure_transfer);
+    app->callback([options, chosen] {
+        *chosen = [options] {
+            run_all_reduce_worker(*options);
+            return 0;
+        };
+    });
+}
+
+}  // namespace
+
+Command bench_command() {
+    Command command;
+    command.name = "bench";
+    command.summary = "Measurements: allreduce, round";
+    command.declare = [](CLI::App& app) -> std::function<int()> {
+        app.description(
+            "Measurements on this machine. Each has --help, writes JSON with --json, and holds itself "
+            "against its bounds with --check.");
+        app.require_subcommand(1);
+        auto chosen = std::make_shared<std::function<int()>>();
+        declare_all_reduce(app, chosen);
+        declare_round(app, chosen);
+        declare_worker(app, chosen);
+        return [chosen] { return (*chosen)(); };
+    };
+    return command;
+}
+
+}  // namespace shoal::app

@@ -1,0 +1,77 @@
+// shoal lab: experiments that reproduce results on this machine.
+#include <CLI/CLI.hpp>
+
+#include "shoal/command.h"
+#include "shoal/lab/faults.h"
+#include "shoal/lab/swarm.h"
+#include "shoal/result_options.h"
+
+namespace shoal::app {
+
+namespace {
+
+using Chosen = std::shared_ptr<std::function<int()>>;
+
+void declare_swarm(CLI::App& lab, const Chosen& chosen) {
+    auto options = std::make_shared<lab::SwarmOptions>();
+    CLI::App* app =
+        lab.add_subcommand("swarm", "Five peers train one ALBERT; one is killed and a fresh one joins");
+    app->description(
+        "Starts three full peers, one in client mode and one auxiliary, as processes of this machine with "
+        "different speeds. They pre-train a\n"
+        "small ALBERT on the text, live in the terminal. Midway full-2 gets kill -9 and full-4 joins. Ends "
+        "with a summary, the same as\n"
+        "JSON, and the loss curve as a picture.");
+    app->add_option("--text", options->text,
+                    "Plain text, one paragraph a line (./run makes one from Debian's debian-handbook)")
+        ->required();
+    app->add_option("--folder", options->folder, "For everything that the peers write")
+        ->capture_default_str();
+    app->add_option("--steps", options->steps, "Global steps")
+        ->capture_default_str()
+        ->check(CLI::Range(20, 1000000));
+    app->add_option("--target-batch-size", options->target_batch_size, "Samples of the swarm for one step")
+        ->capture_default_str()
+        ->check(CLI::Range(8, 1000000));
+    app->add_flag("--plain{false}", options->redraw, "Lines instead of a table that redraws itself");
+    add_result_options(*app, options->result);
+    app->callback([options, chosen] { *chosen = [options] { return run_swarm(*options); }; });
+}
+
+void declare_faults(CLI::App& lab, const Chosen& chosen) {
+    auto options = std::make_shared<lab::FaultsOptions>();
+    CLI::App* app = lab.add_subcommand("faults", "Every fault in every phase of a step, against six peers");
+    app->description(
+        "Six peers train a small ConvNet on Fashion-MNIST. A random one is killed (kill -9), frozen "
+        "(SIGSTOP) or loses all its connections, in\n"
+        "turn while it computes, matches, sends, reduces and shares state. Reports seconds lost per fault, "
+        "how soon a newcomer trains, and whether\n"
+        "all peers held the same parameters at every step.");
+    app->add_option("--images", options->images,
+                    "Folder of IDX files (default: Debian's dataset-fashion-mnist)");
+    app->add_option("--folder", options->folder, "For everything that the peers write")
+        ->capture_default_str();
+    app->add_option("--seed", options->seed, "Chooses the victims")->capture_default_str();
+    add_result_options(*app, options->result);
+    app->callback([options, chosen] { *chosen = [options] { return run_faults(*options); }; });
+}
+
+}  // namespace
+
+Command lab_command() {
+    Command command;
+    command.name = "lab";
+    command.summary = "Experiments: 'swarm' shows the main job, 'faults' hits it where it hurts";
+    command.declare = [](CLI::App& app) -> std::function<int()> {
+        app.description(
+            "Experiments that reproduce results on this machine, with real processes. Each has --help.");
+        app.require_subcommand(1);
+        auto chosen = std::make_shared<std::function<int()>>();
+        declare_swarm(app, chosen);
+        declare_faults(app, chosen);
+        return [chosen] { return (*chosen)(); };
+    };
+    return command;
+}
+
+}  // namespace shoal::app

@@ -1,0 +1,104 @@
+#include "shoal/train/training_program.h"
+
+#include <cstdio>
+#include <fmt/format.h>
+#include <memory>
+
+#include "shoal/optim/local_compute.h"
+#include "shoal/run/node.h"
+#include "shoal/train/checkpoint_writer.h"
+#include "shoal/train/console.h"
+#include "shoal/train/fault_injection.h"
+#include "shoal/train/settings.h"
+
+namespace shoal::train {
+
+namespace {
+
+/// The parts of a training peer, in the order in which they need each other.
+class TrainingProgram {
+  public:
+    TrainingProgram(run::Node& node, ModelSource& source, optim::Optimizer& optimizer,
+                    collective::PhaseProbe probe)
+        : node_(node),
+          probe_(std::move(probe)),
+          compute_(source, optimizer, schedule_settings(node.definition()), node.clock(),
+                   compute_settings(node.definition())),
+          checkpoints_(node.definition(), node.agreed(), source, compute_, node.executor(), node.log()),
+          console_(node.progress(), node.clock(), static_cast<Step>(node.definition().run.steps)) {
+        observers_.add(node.metrics());
+        observers_.add(checkpoints_);
+        observers_.add(console_);
+    }
+
+    awaitable<void> run() {
+        const Step start = co_await checkpoints_.resume();
+        if (value(start) > 0) say(fmt::format("goes on from the checkpoint of step {}", value(start)));
+        auto transfer = node_.transfer_settings();
+        auto settings = node_.training_settings();
+        transfer.probe = settings.probe = probe_;
+        const auto peer =
+            collective::make_training_peer(node_.network(), node_.clock(), node_.averager(), node_.progress(),
+                                           &compute_, transfer, settings, observers_, node_.log());
+        std::exception_ptr ending;
+        try {
+            co_await peer->run(start);
+        } catch (...) {
+            ending = std::current_exception();
+        }
+        co_await checkpoints_.finish();
+        if (ending) std::rethrow_exception(ending);
+    }
+
+  private:
+    static optim::LocalComputeSettings compute_settings(const run::RunDefinition& definition) {
+        optim::LocalComputeSettings settings;
+        settings.clip_gradient_norm = definition.optimizer.clip_gradient_norm;
+        settings.load = definition.peer.load;
+        return settings;
+    }
+
+    static void say(const std::string& text) {
+        fmt::print("{}\n", text);
+        std::fflush(stdout);
+    }
+
+    run::Node& node_;
+    collective::PhaseProbe probe_;
+    optim::LocalCompute compute_;
+    CheckpointWriter checkpoints_;
+    Console console_;
+    run::ObserverList observers_;
+};
+
+}  // namespace
+
+int run_training(const run::RunDefinition& definition, const TrainingProgramOptions& options) {
+    // The probe needs the network, which the node makes; the node's averager needs the probe.
+    auto probe = std::make_shared<collective::PhaseProbe>();
+    run::NodeOptions node_options;
+    node_options.purpose = run::Purpose::training;
+    node_options.log = options.log;
+    if (!options.inject.empty())
+        node_options.probe = [probe](collective::Phase phase, Step step) {
+            if (*probe) (*probe)(phase, step);
+        };
+    run::Node node(definition, node_options);
+    if (!options.inject.empty()) *probe = make_probe(options.inject, node.network());
+
+    auto source = make_model_source(definition, node.id());
+    const auto optimizer = optim::make_optimizer(optimizer_settings(definition), source->layout());
+    fmt::print("{} ({}) trains {}; run '{}', peer {}, port {}\n", node.name(), to_string(node.role()),
+               source->model().describe(), definition.run.name, node.id().short_name(), node.port());
+    std::fflush(stdout);
+    node.metrics().note("model", {{"model", source->model().describe()}});
+
+    std::unique_ptr<TrainingProgram> program;
+    node.run([&](run::Node& started) {
+        program = std::make_unique<TrainingProgram>(started, *source, *optimizer, node_options.probe);
+        return program->run();
+    });
+    return 0;
+}
+
+}  // namespace shoal::train
