@@ -1,0 +1,96 @@
+// A swarm of unequal peers takes the steps that one machine takes with the same samples.
+#include "train/real_swarm.h"
+
+#include <algorithm>
+#include <cmath>
+#include <gtest/gtest.h>
+
+namespace shoal::train {
+namespace {
+
+using testing_support::PeerTrace;
+
+void expect_equal_peers(const std::vector<PeerTrace>& traces, std::int64_t steps) {
+    for (const auto& trace : traces) {
+        ASSERT_EQ(trace.digests.count(steps), 1u) << "a peer did not take the last step";
+        EXPECT_EQ(trace.parameters, traces[0].parameters) << "peers differ in bits";
+        for (const auto& [step, digest] : trace.digests)
+            if (traces[0].digests.count(step))
+                EXPECT_EQ(digest, traces[0].digests.at(step)) << "at step " << step;
+    }
+}
+
+/// Each step used at least the target batch, and more than one peer gave samples to the run.
+void expect_shared_work(const run::RunDefinition& definition, const std::vector<PeerTrace>& traces) {
+    std::size_t contributors = 0;
+    for (const auto& trace : traces) contributors += !trace.used.empty();
+    EXPECT_GT(contributors, 1u);
+    for (std::int64_t step = 1; step <= definition.run.steps; ++step) {
+        std::int64_t samples = 0;
+        for (const auto& trace : traces)
+            if (trace.used.count(step))
+                for (const auto& place : trace.used.at(step)) samples += place.samples;
+        EXPECT_GE(samples, definition.run.target_batch_size) << "in step " << step;
+    }
+}
+
+double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+    double largest = 0;
+    for (std::size_t i = 0; i < a.size(); ++i)
+        largest = std::max(largest, std::abs(static_cast<double>(a[i]) - b[i]));
+    return largest;
+}
+
+void expect_equal_to_one_machine(const run::RunDefinition& definition, const std::filesystem::path& folder) {
+    const auto traces = testing_support::train_swarm({definition, {1.0, 0.6, 0.3}, folder});
+    expect_equal_peers(traces, definition.run.steps);
+    expect_shared_work(definition, traces);
+    const auto alone = testing_support::replay(definition, traces);
+    ASSERT_EQ(alone.parameters.size(), traces[0].parameters.size());
+    EXPECT_LE(largest_difference(alone.parameters, traces[0].parameters), 1e-5);
+}
+
+void expect_loss_of_one_machine(run::RunDefinition definition, const std::string& codec,
+                                const std::filesystem::path& folder) {
+    definition.averaging.codec = codec;
+    const auto traces = testing_support::train_swarm({definition, {1.0, 0.6, 0.3}, folder});
+    expect_equal_peers(traces, definition.run.steps);
+    const auto alone = testing_support::replay(definition, traces);
+    for (const auto& [step, loss] : alone.loss) {
+        const auto swarm = traces[0].swarm_loss.find(step);
+        if (swarm == traces[0].swarm_loss.end()) continue;
+        EXPECT_NEAR(swarm->second, loss, 0.02 * loss) << codec << ", step " << step;
+    }
+}
+
+TEST(Equivalence, convnet_by_three_unequal_peers_equals_one_machine_after_20_steps) {
+    expect_equal_to_one_machine(testing_support::convnet_run(), testing_support::fresh_folder("convnet"));
+}
+
+TEST(Equivalence, albert_by_three_unequal_peers_equals_one_machine_after_20_steps) {
+    const auto folder = testing_support::fresh_folder("albert");
+    expect_equal_to_one_machine(testing_support::albert_run(folder), folder);
+}
+
+TEST(Equivalence, convnet_loss_stays_within_two_percent_under_fp16) {
+    expect_loss_of_one_machine(testing_support::convnet_run(), "fp16",
+                               testing_support::fresh_folder("convnet16"));
+}
+
+TEST(Equivalence, convnet_loss_stays_within_two_percent_under_8_bits) {
+    expect_loss_of_one_machine(testing_support::convnet_run(), "blockwise8",
+                               testing_support::fresh_folder("convnet8"));
+}
+
+TEST(Equivalence, albert_loss_stays_within_two_percent_under_fp16) {
+    const auto folder = testing_support::fresh_folder("albert16");
+    expect_loss_of_one_machine(testing_support::albert_run(folder), "fp16", folder);
+}
+
+TEST(Equivalence, albert_loss_stays_within_two_percent_under_8_bits) {
+    const auto folder = testing_support::fresh_folder("albert8");
+    expect_loss_of_one_machine(testing_support::albert_run(folder), "blockwise8", folder);
+}
+
+}  // namespace
+}  // namespace shoal::train
