@@ -89,13 +89,13 @@ class ConvNet final : public FlatModel {
                                    std::sqrt(2.0 / static_cast<double>(in * kernel * kernel)), random);
             all.push_back({name + ".weight", target});
         };
-        const auto norm = [&](GroupNorm& target, const std::string& name, std::int64_t size, float scale) {
-            target = {constant_tensor({size}, scale), constant_tensor({size}, 0)};
+        const auto norm = [&](GroupNorm& target, const std::string& name, std::int64_t size) {
+            target = {constant_tensor({size}, 1), constant_tensor({size}, 0)};
             all.push_back({name + ".weight", target.weight});
             all.push_back({name + ".bias", target.bias});
         };
         convolution(stem_, "stem.convolution", channels_, filters, 3);
-        norm(stem_norm_, "stem.norm", filters, 1);
+        norm(stem_norm_, "stem.norm", filters);
         std::int64_t in = filters;
         for (std::size_t stage = 0; stage < kStages; ++stage) {
             const std::int64_t out = filters << stage;
@@ -104,10 +104,9 @@ class ConvNet final : public FlatModel {
                 Block& block = blocks_.emplace_back();
                 block.stride = stage > 0 && i == 0 ? 2 : 1;
                 convolution(block.first, name + "convolution1", in, out, 3);
-                norm(block.first_norm, name + "norm1", out, 1);
+                norm(block.first_norm, name + "norm1", out);
                 convolution(block.second, name + "convolution2", out, out, 3);
-                // A block starts as the identity (Goyal et al. 2017): training is stable from the first step.
-                norm(block.second_norm, name + "norm2", out, 0);
+                norm(block.second_norm, name + "norm2", out);
                 if (in != out) convolution(block.shortcut, name + "shortcut", in, out, 1);
                 in = out;
             }
