@@ -108,6 +108,10 @@ awaitable<void> Bootstrap::until_tried() {
     while (!met() && !tried()) co_await state_->changed.wait();
 }
 
+awaitable<void> Bootstrap::until_change() {
+    co_await state_->changed.wait();
+}
+
 std::string Bootstrap::causes() const {
     std::string text;
     for (const BootstrapAddress& one : state_->addresses) {

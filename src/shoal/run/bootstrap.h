@@ -47,6 +47,9 @@ class Bootstrap {
     /// Waits until met(), or until every address has failed at least once.
     awaitable<void> until_tried();
 
+    /// Until something about any address, or any connection, changes.
+    awaitable<void> until_change();
+
     /// "host:port: cause; host:port: cause" of those that failed.
     std::string causes() const;
 

@@ -45,8 +45,8 @@ class Node {
     Node(const Node&) = delete;
     Node& operator=(const Node&) = delete;
 
-    /// Runs the protocol thread on the calling thread until `work` has ended and everything is taken down. The
-    /// work is cancelled by SIGINT and SIGTERM (a second signal ends the process's loop at once); it may
+    /// Runs the protocol thread on the calling thread until `work` has ended and everything is taken down.
+    /// The work is cancelled by SIGINT and SIGTERM (a second signal ends the process's loop at once); it may
     /// assume that all parts below are started. Call once.
     /// Returns true if the work ended by itself, false after a signal; throws what the work threw.
     bool run(std::function<awaitable<void>(Node&)> work);

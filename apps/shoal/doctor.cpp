@@ -1,0 +1,49 @@
+// shoal doctor: what is wrong with this machine?
+#include "shoal/run/doctor.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "shoal/command.h"
+#include "shoal/run_options.h"
+
+namespace shoal::app {
+namespace {
+
+int examine(const RunOptions& options, const LogOptions& log, bool json) {
+    const run::RunDefinition definition = options.load(run::Purpose::meeting);
+    std::vector<run::Finding> findings =
+        run::judge_machine(run::look_at_machine(definition.peer_folder()), definition);
+    for (auto& more : {run::judge_files(definition), run::try_network(definition, log.log("doctor"))})
+        findings.insert(findings.end(), more.begin(), more.end());
+    std::fputs((json ? run::to_json(findings) + "\n" : run::to_text(findings)).c_str(), stdout);
+    return run::something_is_wrong(findings) ? kFailure : 0;
+}
+
+}  // namespace
+
+Command doctor_command() {
+    Command command;
+    command.name = "doctor";
+    command.summary = "Say what is wrong with this machine, its ports, clock and network";
+    command.declare = [](CLI::App& app) -> std::function<int()> {
+        app.description(
+            "Examines this machine and tells in plain words what would go wrong, and what to do about it:\n"
+            "cores, memory, open files, the variant of OpenBLAS, disk; the run file and its files; whether "
+            "the\n"
+            "port is free for TCP and UDP; each bootstrap address with the cause if it does not answer; and, "
+            "with\n"
+            "the help of the peers that do, the clock, the bandwidth, and whether this machine can be "
+            "reached from\n"
+            "outside. Exit code 1 if something is wrong. Works without a run file, too.\n"
+            "Example: shoal doctor run.toml --port 31337 --bootstrap host:31337");
+        const RunOptions options(app, RunOptions::File::optional, {"run", "network", "peer", "data"});
+        const LogOptions log(app);
+        auto json = std::make_shared<bool>(false);
+        app.add_flag("--json", *json, "Print the findings as one JSON object");
+        return [options, log, json] { return examine(options, log, *json); };
+    };
+    return command;
+}
+
+}  // namespace shoal::app

@@ -1,0 +1,18 @@
+// The program `shoal`: everything that needs no model.
+#include <cstdio>
+
+#include "shoal/base/error.h"
+#include "shoal/command.h"
+
+int main(int argc, char** argv) {
+    using namespace shoal::app;
+    try {
+        hand_over(argc, argv);
+    } catch (const shoal::Error& error) {
+        std::fprintf(stderr, "shoal: error: %s\n", error.what());
+        return kFailure;
+    }
+    return run_program(argc, argv,
+                       {seed_command(), status_command(), doctor_command(), init_command(), key_command()},
+                       handed_over());
+}

@@ -1,0 +1,82 @@
+// shoal status: a live run from outside.
+#include "shoal/run/status.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "shoal/base/async.h"
+#include "shoal/base/error.h"
+#include "shoal/command.h"
+#include "shoal/run_options.h"
+
+namespace shoal::app {
+namespace {
+
+struct Display {
+    bool json = false, watch = false;
+    double patience = 10;  // seconds
+};
+
+void show(const run::SwarmReport& report, const Display& display) {
+    const std::string text = display.json ? run::to_json(report) + "\n" : run::to_table(report);
+    // A watched table replaces the one before.
+    if (display.watch && !display.json) std::fputs("\x1b[H\x1b[2J", stdout);
+    std::fputs(text.c_str(), stdout);
+    std::fflush(stdout);
+}
+
+awaitable<void> observe(run::Node& node, Display display) {
+    run::SwarmObserver observer(node, node.definition().run.name);
+    co_await observer.start(from_seconds(display.patience));
+    show(observer.report(), display);
+    while (display.watch) {
+        co_await node.clock().sleep_for(std::chrono::seconds(1));
+        show(observer.report(), display);
+    }
+    co_await observer.stop();
+}
+
+int status(const RunOptions& options, const LogOptions& log, const Display& display) {
+    run::RunDefinition definition = options.load(run::Purpose::meeting);
+    if (definition.network.bootstrap.empty())
+        throw Error(
+            ErrorKind::invalid_argument,
+            "say where the run can be found: --bootstrap host:port of any of its peers that can be reached");
+    run::NodeOptions node_options;
+    node_options.observer = true;
+    node_options.log = log.log("status");
+    run::Node node(std::move(definition), node_options);
+    node.run([display](run::Node& started) { return observe(started, display); });
+    return 0;
+}
+
+}  // namespace
+
+Command status_command() {
+    Command command;
+    command.name = "status";
+    command.summary = "Show a live run from outside";
+    command.declare = [](CLI::App& app) -> std::function<int()> {
+        app.description(
+            "Shows the peers of a live run: name, role, step, share of the batch so far, samples per second, "
+            "loss,\n"
+            "bytes sent and received, and whether each holds the same parameters as the others:\n"
+            "  equal     the same bits as most peers of this step\n"
+            "  N behind  at an earlier step, about to catch up\n"
+            "  loading   downloading the state\n"
+            "  DIFFERS   other parameters at the same step: will load the state anew\n"
+            "Only looks; takes no part. Example: shoal status --bootstrap host:31337 --watch");
+        const RunOptions options(app, RunOptions::File::optional, {"run", "network"});
+        const LogOptions log(app);
+        auto display = std::make_shared<Display>();
+        app.add_flag("--json", display->json,
+                     "Print one JSON object (with --watch one a second) instead of a table");
+        app.add_flag("-w,--watch", display->watch, "Go on showing it, every second, until interrupted");
+        app.add_option("--patience", display->patience, "Seconds to wait for an answer (default 10)")
+            ->check(CLI::Range(0.1, 3600.0));
+        return [options, log, display] { return status(options, log, *display); };
+    };
+    return command;
+}
+
+}  // namespace shoal::app

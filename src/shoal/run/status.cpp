@@ -1,0 +1,180 @@
+#include "shoal/run/status.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "shoal/run/probes.h"
+
+namespace shoal::run {
+namespace {
+
+using namespace std::chrono_literals;
+using collective::Progress;
+using nlohmann::ordered_json;
+
+std::string human_bytes(double bytes) {
+    const char* const units[] = {"B", "kB", "MB", "GB", "TB", "PB"};
+    std::size_t unit = 0;
+    while (bytes >= 1000 && unit + 1 < std::size(units)) {
+        bytes /= 1000;
+        ++unit;
+    }
+    return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, units[unit]);
+}
+
+/// Whether a peer holds the state that most others of its step hold.
+std::string agreement(const Progress& peer, const SwarmReport& report) {
+    if (peer.role == collective::Role::auxiliary) return "-";
+    if (!peer.training) return "loading";
+    if (peer.step != report.view.step) {
+        const std::int64_t behind = value(report.view.step) - value(peer.step);
+        return behind > 0 ? fmt::format("{} behind", behind) : fmt::format("{} ahead", -behind);
+    }
+    return peer.digest == report.view.digest ? "equal" : "DIFFERS";
+}
+
+double share(const Progress& peer, const SwarmReport& report) {
+    const auto total = static_cast<double>(value(report.view.samples));
+    if (total <= 0 || peer.step != report.view.step) return 0;
+    return static_cast<double>(value(peer.samples)) / total;
+}
+
+ordered_json finite(double number) {
+    return std::isfinite(number) ? ordered_json(number) : ordered_json(nullptr);
+}
+
+}  // namespace
+
+std::string to_table(const SwarmReport& report) {
+    std::string text = fmt::format(
+        "run {}: step {}, {} samples towards the next, {:.1f} samples/s, {} peers ({} training)\n",
+        report.run, value(report.view.step), value(report.view.samples), report.view.samples_per_second,
+        report.peers.size(), std::count_if(report.peers.begin(), report.peers.end(), [](const Progress& p) {
+            return p.training;
+        }));
+    text += fmt::format("{:<24} {:<8} {:<9} {:>8} {:>6} {:>9} {:>8} {:>9} {:>9}  {}\n", "name", "peer",
+                        "role", "step", "share", "samples/s", "loss", "sent", "received", "state");
+    for (const Progress& peer : report.peers) {
+        text +=
+            fmt::format("{:<24} {:<8} {:<9} {:>8} {:>5.0f}% {:>9.1f} {:>8.4f} {:>9} {:>9}  {}\n",
+                        peer.name.empty() ? peer.peer.short_name() : peer.name, peer.peer.short_name(),
+                        to_string(peer.role), value(peer.step), 100 * share(peer, report),
+                        peer.samples_per_second, peer.loss, human_bytes(static_cast<double>(peer.bytes_sent)),
+                        human_bytes(static_cast<double>(peer.bytes_received)), agreement(peer, report));
+    }
+    return text;
+}
+
+std::string to_json(const SwarmReport& report) {
+    ordered_json whole;
+    whole["run"] = report.run;
+    whole["time"] = static_cast<double>(report.time.time_since_epoch().count()) / 1000;
+    whole["step"] = value(report.view.step);
+    whole["samples"] = value(report.view.samples);
+    whole["samples_per_second"] = finite(report.view.samples_per_second);
+    whole["peers"] = ordered_json::array();
+    for (const Progress& peer : report.peers) {
+        ordered_json one;
+        one["name"] = peer.name;
+        one["peer"] = peer.peer.hex();
+        one["role"] = std::string(to_string(peer.role));
+        one["step"] = value(peer.step);
+        one["training"] = peer.training;
+        one["samples"] = value(peer.samples);
+        one["share"] = finite(share(peer, report));
+        one["samples_per_second"] = finite(peer.samples_per_second);
+        one["loss"] = finite(peer.loss);
+        one["digest"] = peer.digest.hex();
+        one["state"] = agreement(peer, report);
+        one["bytes_sent"] = peer.bytes_sent;
+        one["bytes_received"] = peer.bytes_received;
+        whole["peers"].push_back(std::move(one));
+    }
+    return whole.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+SwarmObserver::SwarmObserver(Node& node, std::string run) : node_(node), run_(std::move(run)) {}
+
+SwarmObserver::~SwarmObserver() = default;
+
+awaitable<void> SwarmObserver::start(Duration patience) {
+    const TimePoint deadline = node_.clock().now() + patience;
+    try {
+        awaitable<void> trying = node_.bootstrap().until_tried();
+        co_await with_deadline(node_.clock(), deadline, std::move(trying), "reaching a bootstrap address");
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::timed_out) throw;
+    }
+    if (!node_.bootstrap().met()) {
+        const std::string causes = node_.bootstrap().causes();
+        throw Error(ErrorKind::unreachable,
+                    "no bootstrap address answers (" + (causes.empty() ? "no word in time" : causes) + ")");
+    }
+    if (run_.empty()) co_await find_run(deadline);
+    collective::ProgressSettings settings;
+    settings.run = run_;
+    tracker_ = collective::make_progress_tracker(node_.network(), node_.directory(), node_.clock(),
+                                                 std::move(settings), node_.log());
+    co_await tracker_->start();
+    co_await until_complete(deadline);
+}
+
+awaitable<void> SwarmObserver::find_run(TimePoint deadline) {
+    std::string causes;
+    for (const BootstrapAddress& address : node_.bootstrap().addresses()) {
+        if (address.state != BootstrapAddress::State::connected) continue;
+        try {
+            const PeerAbout about =
+                co_await ask_about(node_.network(), node_.clock(), address.peer, deadline);
+            run_ = about.run;
+        } catch (const Error& error) {
+            if (error.kind() == ErrorKind::cancelled) throw;
+            causes += std::string("; ") + error.what();
+        }
+        if (!run_.empty()) co_return;
+    }
+    throw Error(
+        ErrorKind::invalid_argument,
+        "the peers at the bootstrap addresses are meeting points of any run: say which one you mean with "
+        "--run NAME or a run file" +
+            causes);
+}
+
+/// Peers speak within a second or so; the first words are waited for, the others for as long as more come.
+awaitable<void> SwarmObserver::until_complete(TimePoint deadline) {
+    Clock& clock = node_.clock();
+    TimePoint quiet = deadline;
+    std::size_t known = 0;
+    while (clock.now() < std::min(quiet, deadline)) {
+        awaitable<void> changing = tracker_->changed().wait();
+        co_await shoal::detail::ends_in_time(clock, std::min(quiet, deadline), std::move(changing));
+        const std::size_t count = report().peers.size();
+        if (count > known) quiet = clock.now() + 700ms;
+        known = std::max(known, count);
+    }
+    if (known == 0)
+        throw Error(ErrorKind::unreachable, "a bootstrap address answers, but nobody speaks for the run '" +
+                                                run_ + "': is that its name, and is it running?");
+}
+
+SwarmReport SwarmObserver::report() const {
+    SwarmReport result;
+    result.run = run_;
+    result.time = node_.clock().wall_now();
+    result.view = tracker_->view();
+    result.peers = tracker_->peers();
+    std::erase_if(result.peers, [&](const Progress& peer) { return peer.peer == node_.id(); });
+    std::sort(result.peers.begin(), result.peers.end(), [](const Progress& a, const Progress& b) {
+        return std::tie(a.name, a.peer) < std::tie(b.name, b.peer);
+    });
+    return result;
+}
+
+awaitable<void> SwarmObserver::stop() {
+    if (tracker_) co_await tracker_->stop();
+}
+
+}  // namespace shoal::run
