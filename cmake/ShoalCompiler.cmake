@@ -31,6 +31,8 @@ endif()
 if(SHOAL_SANITIZE)
   add_compile_options(-fsanitize=${SHOAL_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${SHOAL_SANITIZE})
+  # Asio decides this by whether a standard header happens to come before its own: files then disagree on how memory is freed.
+  add_compile_definitions(ASIO_HAS_STD_ALIGNED_ALLOC=1)
 endif()
 if(SHOAL_BUILD_FUZZERS)
   add_compile_options(-fsanitize=fuzzer-no-link)  # the rooms tell libFuzzer which branches an input took
