@@ -5,6 +5,7 @@
 #include "shoal/compress/codec.h"
 #include "shoal/lab/all_reduce_worker.h"
 #include "shoal/lab/bench_all_reduce.h"
+#include "shoal/lab/bench_dht.h"
 #include "shoal/result_options.h"
 
 namespace shoal::app {
@@ -61,6 +62,25 @@ void declare_round(CLI::App& bench, const Chosen& chosen) {
     app->callback([options, chosen] { *chosen = [options] { return bench_round(*options); }; });
 }
 
+void declare_dht(CLI::App& bench, const Chosen& chosen) {
+    auto options = std::make_shared<lab::BenchDhtOptions>();
+    CLI::App* app =
+        bench.add_subcommand("dht", "Publish, read and push in the directory, also with nodes killed");
+    app->description(
+        "Real directory nodes with UDP sockets on loopback, in one process: latency and success of publish, "
+        "read and watch, with all nodes alive and\n"
+        "with some of them killed.");
+    app->add_option("--nodes", options->nodes, "Nodes")->capture_default_str()->check(CLI::Range(3, 1024));
+    app->add_option("--operations", options->operations, "Of each kind")
+        ->capture_default_str()
+        ->check(CLI::Range(4, 100000));
+    app->add_option("--killed", options->killed, "Share of the nodes killed for the second half")
+        ->capture_default_str()
+        ->check(CLI::Range(0.0, 0.9));
+    add_result_options(*app, options->result);
+    app->callback([options, chosen] { *chosen = [options] { return bench_dht(*options); }; });
+}
+
 void declare_worker(CLI::App& bench, const Chosen& chosen) {
     auto options = std::make_shared<lab::AllReduceWorkerOptions>();
     CLI::App* app = bench.add_subcommand("allreduce-worker", "One process of the two above");
@@ -86,7 +106,7 @@ void declare_worker(CLI::App& bench, const Chosen& chosen) {
 Command bench_command() {
     Command command;
     command.name = "bench";
-    command.summary = "Measurements: allreduce, round";
+    command.summary = "Measurements: allreduce, round, dht";
     command.declare = [](CLI::App& app) -> std::function<int()> {
         app.description(
             "Measurements on this machine. Each has --help, writes JSON with --json, and holds itself "
@@ -95,6 +115,7 @@ Command bench_command() {
         auto chosen = std::make_shared<std::function<int()>>();
         declare_all_reduce(app, chosen);
         declare_round(app, chosen);
+        declare_dht(app, chosen);
         declare_worker(app, chosen);
         return [chosen] { return (*chosen)(); };
     };
