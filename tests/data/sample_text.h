@@ -24,11 +24,17 @@ inline void write_text(const std::filesystem::path& file, const std::string& con
     std::ofstream(file, std::ios::binary) << content;
 }
 
-/// A new name in the folder for temporary files.
+/// A name in a folder of this process, which is removed at its end.
 inline std::filesystem::path temporary(const std::string& name) {
-    static int counter = 0;
-    return std::filesystem::path(::testing::TempDir()) /
-           ("shoal_data_" + std::to_string(::getpid()) + "_" + std::to_string(counter++) + "_" + name);
+    struct Folder {
+        std::filesystem::path path =
+            std::filesystem::path(::testing::TempDir()) / ("shoal_data_" + std::to_string(::getpid()));
+        int files = 0;
+        Folder() { std::filesystem::create_directory(path); }
+        ~Folder() { std::filesystem::remove_all(path); }
+    };
+    static Folder folder;
+    return folder.path / (std::to_string(folder.files++) + "_" + name);
 }
 
 /// Paragraphs joined to one line each; a blank line after every third.
