@@ -73,7 +73,10 @@ awaitable<void> run_handler(Serving& serving, Message request) {
 
 /// The caller finishes once it has the answer; to drop the stream earlier could take the answer from it.
 awaitable<void> await_end(StreamPointer stream) {
-    while (co_await stream->read()) {
+    bool more = true;
+    while (more) {
+        const std::optional<Message> message = co_await stream->read();
+        more = message.has_value();
     }
 }
 

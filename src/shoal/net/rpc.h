@@ -7,7 +7,6 @@
 
 #include "shoal/base/clock.h"
 #include "shoal/base/error.h"
-#include "shoal/base/error.h"
 #include "shoal/net/network.h"
 
 namespace shoal::net {

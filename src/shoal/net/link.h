@@ -1,0 +1,45 @@
+// From a connected socket to a link: encrypted, the other side's PeerId proven, the settings agreed.
+#pragma once
+
+#include <memory>
+
+#include "shoal/base/async.h"
+#include "shoal/base/log.h"
+#include "shoal/net/byte_pipe.h"
+#include "shoal/net/certificate.h"
+#include "shoal/net/hello.h"
+#include "shoal/net/socket.h"
+
+namespace shoal::net {
+
+/// What every handshake of one peer uses.
+struct LinkContext {
+    LinkContext(KeyPair own_key, Encryption how, Greeting own_greeting);
+    const KeyPair key;
+    const PeerId self;
+    const Encryption encryption;
+    Greeting greeting;
+    TlsContext as_dialler, as_acceptor;  // empty without encryption
+};
+
+struct Link {
+    Link(std::unique_ptr<BytePipe> p, PeerId id, bool dialled, Agreement a)
+        : pipe(std::move(p)), peer(id), dialled_by_us(dialled), agreement(std::move(a)) {}
+    std::unique_ptr<BytePipe> pipe;
+    PeerId peer;
+    bool dialled_by_us;
+    Agreement agreement;
+};
+
+/// The handshakes on a socket that has just been connected. No time limit of their own; cancellation closes
+/// the socket. Throws Error: refused (settings differ, another peer than expected, ourselves),
+/// protocol_violation (no Shoal peer), connection_lost.
+/// @param expected  whom the dialler wants to reach, if it knows.
+awaitable<Link> link_as_dialler(std::shared_ptr<LinkContext> context, tcp::socket socket,
+                                std::optional<PeerId> expected);
+/// @param admission  is asked once it is known who it is.
+using PeerAdmission = std::function<std::optional<std::string>(const PeerId& peer, const Greeting& theirs)>;
+awaitable<Link> link_as_acceptor(std::shared_ptr<LinkContext> context, tcp::socket socket,
+                                 PeerAdmission admission);
+
+}  // namespace shoal::net
