@@ -35,9 +35,7 @@ double number_after(const std::string& text, const std::string& word) {
 }
 
 std::string make_model_script() {
-    return (std::filesystem::path(__FILE__).parent_path() / ".." / ".." / "examples" / "own_model" /
-            "make_model.py")
-        .string();
+    return SHOAL_EXAMPLES "/own_model/make_model.py";
 }
 
 ModelSettings script(const std::filesystem::path& file) {

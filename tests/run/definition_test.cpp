@@ -298,7 +298,7 @@ TEST_F(AgreedSettingsTest, AStatedHashStandsForAFileThatIsNotThereAndIsHeldAgain
 }
 
 TEST(RunDefinition, TheShippedExamplesAreValid) {
-    const auto folder = std::filesystem::path(__FILE__).parent_path() / "../../examples";
+    const auto folder = std::filesystem::path(SHOAL_EXAMPLES);
     for (const char* name : {"albert.toml", "fashion_mnist.toml", "own_model.toml"})
         EXPECT_NO_THROW(load_definition(folder / name, {}, Purpose::training)) << name;
     EXPECT_EQ(load_definition(folder / "own_model.toml", {}, Purpose::training).model.kind, "torchscript");
