@@ -14,9 +14,10 @@ void expect_equal_peers(const std::vector<PeerTrace>& traces, std::int64_t steps
     for (const auto& trace : traces) {
         ASSERT_EQ(trace.digests.count(steps), 1u) << "a peer did not take the last step";
         EXPECT_EQ(trace.parameters, traces[0].parameters) << "peers differ in bits";
-        for (const auto& [step, digest] : trace.digests)
-            if (traces[0].digests.count(step))
-                EXPECT_EQ(digest, traces[0].digests.at(step)) << "at step " << step;
+        for (const auto& [step, digest] : trace.digests) {
+            if (!traces[0].digests.count(step)) continue;
+            EXPECT_EQ(digest, traces[0].digests.at(step)) << "at step " << step;
+        }
     }
 }
 
