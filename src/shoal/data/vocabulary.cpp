@@ -25,7 +25,7 @@ namespace {
 
 using Model = proto::SentencePieceModel;
 constexpr std::string_view kRemedy =
-    "make one with `shoal vocabulary`, or check `vocabulary` in the run file";
+    "check `vocabulary` in the run file, or train one with spm_train (see examples/README.md)";
 
 [[noreturn]] void fail(const std::filesystem::path& file, const std::string& why) {
     throw Error(ErrorKind::bad_input,
