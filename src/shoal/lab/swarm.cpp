@@ -116,7 +116,8 @@ kind = "text"
 path = "{}"
 vocabulary = "{}"
 sequence_length = 64
-micro_batch_size = 4
+micro_batch_size = 8
+held_out = 0.05
 
 [optimizer]
 name = "lamb"
@@ -125,8 +126,8 @@ clip_gradient_norm = 1.0
 
 [schedule]
 kind = "linear"
-learning_rate = 0.01
-warmup_steps = 10
+learning_rate = 0.05
+warmup_steps = 20
 
 [averaging]
 codec = "fp16"

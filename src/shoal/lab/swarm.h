@@ -14,8 +14,8 @@ struct SwarmOptions {
     std::filesystem::path folder =
         "shoal-swarm";  ///< of everything that the swarm writes; emptied of an earlier swarm's peers first
     std::filesystem::path text;  ///< plain English text to train on
-    std::int64_t steps = 80;
-    std::int64_t target_batch_size = 128;
+    std::int64_t steps = 150;
+    std::int64_t target_batch_size = 256;
     bool redraw = true;  ///< false: plain lines instead of a table
 };
 
