@@ -84,7 +84,12 @@ awaitable<void> AllReduce::guarded(std::size_t member, awaitable<void> task) {
         co_await std::move(task);
     } catch (...) {
         const std::exception_ptr error = std::current_exception();
-        if (!stopped_ && !is_cancellation(error)) fail(Blame{member, describe(error)});
+        if (stopped_ || is_cancellation(error)) co_return;
+        // The blame says already whom it is about.
+        const std::string prefix = "peer " + plan_.members[member].peer.short_name() + ": ";
+        std::string cause = describe(error);
+        if (cause.starts_with(prefix)) cause.erase(0, prefix.size());
+        fail(Blame{member, cause});
     }
 }
 

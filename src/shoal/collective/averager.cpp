@@ -52,8 +52,8 @@ using RoundPointer = std::shared_ptr<Round>;
 /// What the handlers of the network share with the averager. It outlives the averager as long as one of them runs.
 class RoundBook : public std::enable_shared_from_this<RoundBook> {
   public:
-    RoundBook(const asio::any_io_executor& executor, Clock& clock, Duration patience)
-        : clock_(clock), patience_(patience), changed_(executor) {}
+    RoundBook(const asio::any_io_executor& executor, Clock& clock, Duration patience, std::shared_ptr<Lobby> lobby)
+        : clock_(clock), patience_(patience), lobby_(std::move(lobby)), changed_(executor) {}
 
     void add(RoundPointer round) {
         rounds_.push_back(std::move(round));
@@ -87,6 +87,7 @@ class RoundBook : public std::enable_shared_from_this<RoundBook> {
         const net::Message message = co_await first_message(self, stream);
         const auto named = net::parse_control<proto::RoundMessage>(message, stream->peer());
         const RoundId id = to_round_id(named.round());
+        if (named.has_begin() && !self->known(id)) self->lobby_->offer_begin(named.begin().SerializeAsString());
         const RoundPointer round = co_await find(self, id);
         const std::size_t member = member_of(*round, stream->peer());
         const RoundMessage first = decode_round_message(message.control, round->vote->plan().members.size());
@@ -111,11 +112,16 @@ class RoundBook : public std::enable_shared_from_this<RoundBook> {
         const std::unique_ptr<void, decltype(leave)> waiting(self.get(), leave);
         for (;;) {
             const std::uint64_t seen = self->changed_.count();
-            for (const RoundPointer& round : self->rounds_)
-                if (round->vote->plan().id == id) co_return round;
+            if (const RoundPointer round = self->known(id)) co_return round;
             if (self->closed_ || self->clock_.now() >= deadline) throw Error(ErrorKind::refused, "this round is unknown here");
             co_await Changes::wait(self->changed_, self->clock_, seen, deadline);
         }
+    }
+
+    RoundPointer known(const RoundId& id) const {
+        for (const RoundPointer& round : rounds_)
+            if (round->vote->plan().id == id) return round;
+        return nullptr;
     }
 
     static std::size_t member_of(const Round& round, const PeerId& peer) {
@@ -127,6 +133,7 @@ class RoundBook : public std::enable_shared_from_this<RoundBook> {
 
     Clock& clock_;
     const Duration patience_;
+    const std::shared_ptr<Lobby> lobby_;
     Changes changed_;
     std::deque<RoundPointer> rounds_;
     std::size_t waiting_ = 0;
@@ -146,7 +153,7 @@ class ButterflyAverager final : public Averager {
           codec_(compress::make_codec(settings_.codec)),
           lobby_(std::make_shared<Lobby>(network.executor(), clock, JoinLimits(settings_), settings_.join_timeout,
                                          4 * settings_.maximum_group)),
-          book_(std::make_shared<RoundBook>(network.executor(), clock, settings_.join_timeout)) {
+          book_(std::make_shared<RoundBook>(network.executor(), clock, settings_.join_timeout, lobby_)) {
         // Plain lambdas that start static coroutines: what the handlers use travels in their parameters.
         const auto lobby = lobby_;
         const auto book = book_;
@@ -237,7 +244,7 @@ awaitable<Verdict> ButterflyAverager::match_and_run(RoundRequest& request) {
     } else if (outcome.plan) {
         verdict = co_await run_round(request, std::move(*outcome.plan));
     } else {
-        verdict.outcome = outcome.behind ? Verdict::Outcome::cut_off : Verdict::Outcome::failed;
+        verdict.outcome = outcome.cut_off ? Verdict::Outcome::cut_off : Verdict::Outcome::failed;
         verdict.cause = outcome.cause;
         verdict.attempt = outcome.attempt;
     }
@@ -361,12 +368,16 @@ void ButterflyAverager::enter_round(const RoundPlan& plan) {
     status.kind = MatchStatus::Kind::busy;
     status.step = plan.step;
     status.attempt = plan.attempt;
+    status.begin = plan.begin_message;
+    for (const Join& member : plan.members) status.members.push_back(member.signed_bytes);
     lobby_->set_status(std::move(status));
 }
 
 void ButterflyAverager::leave_match(Step step, bool over) {
     MatchStatus status = lobby_->status();
     status.kind = MatchStatus::Kind::idle;
+    status.members.clear();
+    status.begin.clear();
     if (over && (!status.over_until || *status.over_until < step)) status.over_until = step;
     lobby_->set_status(std::move(status));
 }

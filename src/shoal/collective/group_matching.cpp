@@ -6,6 +6,7 @@
 
 #include "shoal/base/error.h"
 #include "shoal/collective/round_messages.h"
+#include "shoal/collective/vote.h"
 #include "shoal/net/rpc.h"
 
 namespace shoal::collective {
@@ -22,6 +23,9 @@ constexpr Duration kProbeTime = std::chrono::milliseconds(250);
 
 /// A reachable peer confirms a join at once, whatever it is doing; and a ready leader is ready by its time.
 constexpr Duration kLateAfter = std::chrono::milliseconds(1000);
+
+/// For one candidate in one attempt, after its connection broke.
+constexpr unsigned kMaximumRetries = 2;
 
 /// A client has no choice but to try its candidates again.
 constexpr Duration kTryAgainAfter = std::chrono::milliseconds(500);
@@ -47,6 +51,7 @@ GroupMatching::GroupMatching(net::Network& network, Clock& clock, const Averager
       log_(std::move(log)),
       limits_(settings),
       self_(network.self()),
+      nonce_(random.next()),
       attempt_(request_.attempt),
       started_(clock.now()),
       tasks_(network.executor()) {
@@ -58,7 +63,7 @@ awaitable<MatchOutcome> GroupMatching::run() {
         if (connected)
             lost_.erase(peer);
         else
-            lost_.insert(peer);
+            lost_[peer] = clock_.now();
         lobby_.changed().notify();
     };
     const std::shared_ptr<void> observer = network_.observe(std::move(on_connection));
@@ -92,6 +97,7 @@ std::optional<MatchOutcome> GroupMatching::look(TimePoint& wake_at) {
     refresh_expected();
     take_up_attempts_of_guests();
     learn_candidates_from_guests();
+    take_offered_begin();
     if (outcome_) return std::move(outcome_);
     const TimePoint now = clock_.now();
     std::optional<PeerId> best;
@@ -140,63 +146,84 @@ std::optional<MatchOutcome> GroupMatching::lead(TimePoint& wake_at) {
     }
     double weight = request_.weight;
     for (const Lobby::GuestPointer& guest : members) weight += guest->join.weight;
-    if (weight > 0) return begin(members);
+    const bool quorum = is_quorum(members);
+    if (weight > 0 && quorum) return begin(members);
     const TimePoint deadline = longest_ready_by() + settings_.join_timeout;
-    if (now >= deadline) return fail("nobody with samples has joined", false);
+    if (now >= deadline) return quorum ? fail("nobody with samples has joined", false) : fail(missing_peers(), true);
+    if (!quorum) try_again(wake_at);
     wake_at = std::min(wake_at, deadline);
     return std::nullopt;
+}
+
+/// True if these and this peer are enough of those that are expected.
+bool GroupMatching::is_quorum(const std::vector<Lobby::GuestPointer>& members) const {
+    std::map<PeerId, bool> present;  // ascending
+    for (const ExpectedPeer& expected : expected_) present[expected.peer] = false;
+    for (const Lobby::GuestPointer& guest : members) present[guest->join.peer] = true;
+    present[self_] = true;
+    std::vector<bool> flags;
+    for (const auto& [peer, here] : present) flags.push_back(here);
+    return VoteMachine::is_quorum(flags);
+}
+
+std::string GroupMatching::missing_peers() const {
+    std::string text = "too few of the expected peers have joined";
+    for (const auto& [peer, candidate] : candidates_)
+        if (!candidate.ruled_out.empty()) text += "; " + peer.short_name() + ": " + candidate.ruled_out;
+    return printable(text);
+}
+
+/// Gives candidates that were ruled out another chance, every now and then.
+void GroupMatching::try_again(TimePoint& wake_at) {
+    const TimePoint now = clock_.now();
+    for (auto& [peer, candidate] : candidates_) {
+        if (candidate.ruled_out.empty() || now - candidate.ruled_out_at <= kTryAgainAfter) continue;
+        stop_asking(peer);
+        candidate.ruled_out.clear();
+        wake_at = now;
+    }
+    wake_at = std::min(wake_at, now + kTryAgainAfter);
 }
 
 std::optional<MatchOutcome> GroupMatching::wait_for_a_leader(TimePoint& wake_at) {
     set_status(MatchStatus::Kind::matching);
     const TimePoint now = clock_.now();
     const TimePoint deadline = longest_ready_by() + settings_.join_timeout;
-    std::string causes;
-    for (auto& [peer, candidate] : candidates_) {
-        const std::string& why = candidate.ruled_out.empty() ? "is late" : candidate.ruled_out;
-        causes += (causes.empty() ? " (" : "; ") + peer.short_name() + ": " + why;
-        if (!candidate.ruled_out.empty() && now - candidate.ruled_out_at > kTryAgainAfter) {
-            stop_asking(peer);
-            candidate.ruled_out.clear();
-            wake_at = now;
-        }
-    }
-    if (!causes.empty()) causes += ")";
-    if (2 * past_.size() > candidates_.size()) return fail("the others are past this step" + causes, true);
+    if (2 * past_.size() > candidates_.size()) return fail("the others are past this step", true);
     if (expected_.empty() && candidates_.empty() && request_.weight > 0) {
         MatchOutcome outcome;
         outcome.alone = true;
         outcome.attempt = attempt_;
         return outcome;
     }
-    if (now >= deadline) return fail("no peer that can lead a round is in reach" + causes, false);
-    wake_at = std::min({wake_at, deadline, now + kTryAgainAfter});
+    if (now >= deadline) return fail("no peer that can lead a round is in reach: " + missing_peers(), true);
+    try_again(wake_at);
+    wake_at = std::min(wake_at, deadline);
     return std::nullopt;
 }
 
-/// Whether the leader has to wait for this missing peer.
+/// Whether the leader has to wait for this missing peer. One whose time is over, or whose connection broke, may be with
+/// others who do not know of us, or on its way back: it is asked, and gets a moment to answer.
 bool GroupMatching::waits_for(const ExpectedPeer& expected, TimePoint& wake_at) {
-    Candidate* candidate = nullptr;
-    if (can_lead(expected.role)) candidate = &candidates_[expected.peer];
-    if (candidate && !candidate->ruled_out.empty()) return false;
-    if (lost_.contains(expected.peer)) return false;
     const TimePoint now = clock_.now();
-    const TimePoint due = expected.ready_by + kSlack;
-    if (now < due) {
-        wake_at = std::min(wake_at, due);
-        return true;
-    }
-    // It had its time. It may be with others, who do not know of us: ask.
-    if (!candidate || !network_.is_connected(expected.peer)) return false;
-    if (!candidate->asked) ask(expected.peer);
-    if (!candidate->probed) candidate->asked_at = now;
-    candidate->probed = true;
-    // One that is ready, too, learns from our join that we lead, and comes.
-    const bool coming = candidate->answer == Answer::hold && candidate->ready;
-    const TimePoint due_now = candidate->asked_at + (coming ? 2 : 1) * kProbeTime;
-    if ((candidate->answer != Answer::none && !coming) || now >= due_now) return false;
-    wake_at = std::min(wake_at, due_now);
-    return true;
+    const auto until = [&wake_at, now](TimePoint due) {
+        if (now < due) wake_at = std::min(wake_at, due);
+        return now < due;
+    };
+    const auto lost = lost_.find(expected.peer);
+    const bool is_lost = lost != lost_.end();
+    if (!can_lead(expected.role)) return until(is_lost ? lost->second + kProbeTime : expected.ready_by + kSlack);
+    Candidate& candidate = candidates_[expected.peer];
+    if (!candidate.ruled_out.empty()) return false;
+    if (!is_lost && until(expected.ready_by + kSlack)) return true;
+    if (!candidate.asked) ask(expected.peer);
+    if (!candidate.probed) candidate.asked_at = now;
+    candidate.probed = true;
+    // One that is ready, too, learns from our join that we lead, and comes. One that must be dialled needs longer.
+    const bool coming = candidate.answer == Answer::hold && candidate.ready;
+    if (candidate.answer != Answer::none && !coming) return false;
+    const bool dialling = !is_lost && !network_.is_connected(expected.peer);
+    return until(candidate.asked_at + (coming ? 2 * kProbeTime : dialling ? kLateAfter : kProbeTime));
 }
 
 std::optional<MatchOutcome> GroupMatching::begin(const std::vector<Lobby::GuestPointer>& members) {
@@ -205,17 +232,17 @@ std::optional<MatchOutcome> GroupMatching::begin(const std::vector<Lobby::GuestP
     std::vector<Join> joins{own_};
     for (const Lobby::GuestPointer& guest : members) joins.push_back(guest->join);
     const std::size_t chunk = usable_chunk(settings_.chunk_elements, codec_);
-    const std::string bytes = make_begin(self_, random_.next(), std::move(joins), chunk);
-    outcome.plan = read_begin(bytes, self_, own_, limits_, codec_, settings_.maximum_group);
+    const std::string bytes = make_begin(self_, random_.next(), std::move(joins), chunk, settings_.signer.get());
+    outcome.plan = read_begin(bytes, own_, limits_, codec_, settings_.maximum_group);
     outcome.alone = members.empty();
     lobby_.begin(members, bytes);
     return outcome;
 }
 
-MatchOutcome GroupMatching::fail(const std::string& cause, bool behind) const {
+MatchOutcome GroupMatching::fail(const std::string& cause, bool cut_off) const {
     MatchOutcome outcome;
     outcome.cause = cause;
-    outcome.behind = behind;
+    outcome.cut_off = cut_off;
     outcome.attempt = attempt_;
     return outcome;
 }
@@ -233,6 +260,7 @@ void GroupMatching::refresh_expected() {
 void GroupMatching::take_up_attempt(unsigned attempt) {
     attempt_ = attempt;
     own_.peer = self_;
+    own_.nonce = nonce_;
     own_.step = request_.step;
     own_.attempt = attempt;
     own_.role = settings_.role;
@@ -245,6 +273,7 @@ void GroupMatching::take_up_attempt(unsigned attempt) {
     for (auto& [peer, candidate] : candidates_) {
         stop_asking(peer);
         candidate.ruled_out.clear();
+        candidate.retries = 0;
     }
 }
 
@@ -346,15 +375,21 @@ void GroupMatching::stop_asking(const PeerId& peer) {
 }
 
 awaitable<void> GroupMatching::question(PeerId peer, unsigned generation) {
-    std::string failure;
+    std::string failure = "ended the match";
+    bool broken = false;
     try {
         co_await converse(peer, generation);
-        failure = "ended the match";
-    } catch (...) {
-        if (is_cancellation(std::current_exception())) throw;
-        failure = describe(std::current_exception());
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::cancelled) throw;
+        failure = error.what();
+        broken = error.kind() == ErrorKind::connection_lost;
     }
-    if (candidates_[peer].generation == generation) rule_out(peer, failure);
+    Candidate& candidate = candidates_[peer];
+    if (candidate.generation != generation) co_return;
+    // A connection may break although the peer is well: dial once more before going elsewhere.
+    const bool again = broken && candidate.retries++ < kMaximumRetries;
+    again ? stop_asking(peer) : rule_out(peer, failure);
+    lobby_.changed().notify();
 }
 
 awaitable<void> GroupMatching::converse(PeerId peer, unsigned generation) {
@@ -405,16 +440,28 @@ void GroupMatching::take_reply(const PeerId& peer, const net::Message& message) 
             return rule_out(peer, "is past this step");
         case Kind::kRefused: return rule_out(peer, "refused: " + printable(reply.refused().reason()));
         case Kind::kBegin: {
-            if (outcome_) return;
-            MatchOutcome outcome;
-            const std::string begin = reply.begin().SerializeAsString();
-            outcome.plan = read_begin(begin, peer, own_, limits_, codec_, settings_.maximum_group);
-            outcome.attempt = attempt_;
-            outcome.alone = outcome.plan->members.size() == 1;
-            outcome_ = std::move(outcome);
+            if (!outcome_) take_begin(reply.begin().SerializeAsString());
             return;
         }
         case Kind::KIND_NOT_SET: throw Error(ErrorKind::protocol_violation, "sent an empty answer", peer.short_name());
+    }
+}
+
+void GroupMatching::take_begin(const std::string& begin) {
+    MatchOutcome outcome;
+    outcome.plan = read_begin(begin, own_, limits_, codec_, settings_.maximum_group);
+    outcome.attempt = attempt_;
+    outcome_ = std::move(outcome);
+}
+
+/// A Begin that a member passed on. One that is of no use (of another attempt, or without this peer) is no fault.
+void GroupMatching::take_offered_begin() {
+    const std::optional<std::string> begin = lobby_.take_offered_begin();
+    if (!begin || outcome_) return;
+    try {
+        take_begin(*begin);
+    } catch (const Error& error) {
+        log_.debug(std::string("a begin of no use was passed on: ") + error.what());
     }
 }
 

@@ -9,7 +9,8 @@
 //
 // The leader begins when all expected peers have joined, or the missing ones are lost, or have had their time and answered
 // nothing else when asked. That last question is a join, too: it finds out whether they are together somewhere else. The order
-// of candidates is total, so nobody waits in a circle.
+// of candidates is total, so nobody waits in a circle. A group must be a quorum (majority, or half with the lowest PeerId) of
+// the peers that are expected and not excluded: the smaller side of a split network does not go on by itself.
 #pragma once
 
 #include <map>
@@ -28,7 +29,7 @@ namespace shoal::collective {
 struct MatchOutcome {
     std::optional<RoundPlan> plan;
     bool alone = false;    ///< the plan has this peer only
-    bool behind = false;   ///< without a plan: the others are past this step
+    bool cut_off = false;  ///< without a plan: most others are out of reach, or past this step
     std::string cause;     ///< without a plan
     unsigned attempt = 0;  ///< the one that it ended at
 };
@@ -65,6 +66,7 @@ class GroupMatching {
         TimePoint ruled_out_at;
         bool probed = false;        // asked because it was missing
         net::StreamPointer stream;  // of the join
+        unsigned retries = 0;       // after broken connections
         unsigned generation = 0;    // of the question; answers to older ones are ignored
     };
     using Candidates = std::map<PeerId, Candidate>;
@@ -75,7 +77,10 @@ class GroupMatching {
     std::optional<MatchOutcome> follow(const PeerId& leader, TimePoint& wake_at);
     std::optional<MatchOutcome> wait_for_a_leader(TimePoint& wake_at);
     std::optional<MatchOutcome> begin(const std::vector<Lobby::GuestPointer>& members);
-    MatchOutcome fail(const std::string& cause, bool behind) const;
+    MatchOutcome fail(const std::string& cause, bool cut_off) const;
+    bool is_quorum(const std::vector<Lobby::GuestPointer>& members) const;
+    std::string missing_peers() const;
+    void try_again(TimePoint& wake_at);
 
     void refresh_expected();
     void take_up_attempt(unsigned attempt);
@@ -95,6 +100,8 @@ class GroupMatching {
     awaitable<void> converse(PeerId peer, unsigned generation);
     Bytes make_request() const;
     void take_reply(const PeerId& peer, const net::Message& message);
+    void take_begin(const std::string& begin);
+    void take_offered_begin();
     void take_redirect(const PeerId& from, const std::string& bytes);
     void rule_out(const PeerId& peer, const std::string& why);
     Digest rank(const PeerId& peer) const { return leader_rank(peer, request_.step, attempt_); }
@@ -109,12 +116,13 @@ class GroupMatching {
     const Log log_;
     const JoinLimits limits_;
     const PeerId self_;
+    const std::uint64_t nonce_;
 
     unsigned attempt_;
     Join own_;
     std::vector<ExpectedPeer> expected_;  // without self and excluded ones
     Candidates candidates_;               // without self
-    std::set<PeerId> lost_;               // connections that broke meanwhile
+    std::map<PeerId, TimePoint> lost_;    // connections that broke meanwhile, and when
     std::set<PeerId> past_;               // who say that this step is over
     std::optional<MatchOutcome> outcome_;  // set by a Begin from a leader
     TimePoint started_;

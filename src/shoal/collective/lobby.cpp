@@ -30,7 +30,11 @@ proto::MatchReply reply_to(const Join& join, const std::vector<PeerId>& tried, c
     } else if (!here || join.step > status.step || join.attempt > status.attempt) {
         reply.mutable_hold()->set_ready(false);
     } else if (status.kind == Kind::busy) {
-        reply.mutable_busy();
+        const auto& members = status.members;
+        if (std::find(members.begin(), members.end(), join.signed_bytes) != members.end())
+            reply.mutable_begin()->ParseFromString(status.begin);
+        else
+            reply.mutable_busy();
     } else if (join.attempt < status.attempt) {
         reply.mutable_raise()->set_attempt(status.attempt);
     } else {
@@ -141,7 +145,7 @@ void Lobby::answer(Guest& guest) {
         proto::MatchReply last;
         return last.ParseFromString(guest.last_reply) && last.has_hold() && last.hold().ready() == answer.hold().ready();
     }();
-    if (bytes != guest.last_reply && !same_hold) reply(guest, bytes, answer.has_past());
+    if (bytes != guest.last_reply && !same_hold) reply(guest, bytes, answer.has_past() || answer.has_begin());
 }
 
 void Lobby::reply(Guest& guest, const std::string& reply, bool last) {
@@ -150,6 +154,11 @@ void Lobby::reply(Guest& guest, const std::string& reply, bool last) {
     guest.outbox.emplace_back(reply.begin(), reply.end());
     guest.closing = last;
     guest.wake.notify();
+}
+
+void Lobby::offer_begin(std::string begin) {
+    offered_begin_ = std::move(begin);
+    changed_.notify();
 }
 
 void Lobby::begin(const std::vector<GuestPointer>& members, const std::string& begin) {

@@ -8,6 +8,7 @@
 //   waits for a leader whom it has not heard yet      hold (ready)
 //   leads                                             hold (ready), until begin()
 //   has joined a better leader                        redirect, unless the guest has tried that one: hold (ready)
+//   runs a round that the guest is a member of        begin: the leader's own has not reached the guest
 //   runs the round of that attempt or a later one     busy, repeated
 //   is at a later attempt                             raise
 //   is past that step                                 past
@@ -38,6 +39,8 @@ struct MatchStatus {
     PeerId leader;         ///< joined: whom
     Duration wait{0};      ///< leading: how long it means to wait at most
     std::optional<Step> over_until;  ///< rounds of this step and before are over
+    std::vector<std::string> members;  ///< busy: the signed joins of the round
+    std::string begin;                 ///< busy: its Begin
 };
 
 class Lobby : public std::enable_shared_from_this<Lobby> {
@@ -68,6 +71,10 @@ class Lobby : public std::enable_shared_from_this<Lobby> {
     /// Wakes when guests come or go.
     Changes& changed() { return changed_; }
 
+    /// A Begin that came by another way (with a vote); whoever looks for a group takes it from here.
+    void offer_begin(std::string begin);
+    std::optional<std::string> take_offered_begin() { return std::exchange(offered_begin_, std::nullopt); }
+
     /// Hands a Begin to these guests, who leave with it.
     void begin(const std::vector<GuestPointer>& members, const std::string& begin);
     /// Tells a guest why it cannot take part.
@@ -92,6 +99,7 @@ class Lobby : public std::enable_shared_from_this<Lobby> {
     const std::size_t maximum_guests_;
     MatchStatus status_;
     std::vector<GuestPointer> guests_;
+    std::optional<std::string> offered_begin_;
     bool closed_ = false;
     Changes changed_;
 };

@@ -108,6 +108,7 @@ RoundId to_round_id(const std::string& bytes) {
 Bytes encode_round_message(const RoundMessage& message) {
     proto::RoundMessage out;
     if (message.round) out.set_round(message.round->data(), message.round->size());
+    if (!message.begin.empty()) out.mutable_begin()->ParseFromString(message.begin);
     if (message.vote) write(*message.vote, *out.mutable_vote());
     if (message.observation) write(*message.observation, *out.mutable_observation());
     return net::to_control(out);

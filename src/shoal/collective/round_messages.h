@@ -21,6 +21,7 @@ struct Observation {
 /// One message on a vote stream.
 struct RoundMessage {
     std::optional<RoundId> round;  ///< in the first message of a stream
+    std::string begin;             ///< likewise, unless it goes to the leader
     std::optional<VoteMessage> vote;
     std::optional<Observation> observation;
 };

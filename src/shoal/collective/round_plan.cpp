@@ -17,7 +17,7 @@ constexpr std::size_t kMinimumShare = 4096;
 constexpr std::size_t kMaximumChunks = 1u << 20;
 constexpr unsigned kMaximumAttempt = 1u << 20;
 constexpr double kMinimumBandwidth = 1, kMaximumBandwidth = 1e15;
-constexpr std::string_view kJoinPurpose = "shoal join";
+constexpr std::string_view kJoinPurpose = "shoal join", kBeginPurpose = "shoal begin";
 
 ByteView view(const std::string& text) { return as_bytes(std::string_view(text)); }
 
@@ -106,6 +106,26 @@ void check_members(const RoundPlan& plan, const PeerId& from, const Join& own) {
     if (plan.members[plan.self].signed_bytes != own.signed_bytes) refuse(from, "this peer's offer was changed");
 }
 
+Bytes begin_to_sign(const proto::Begin& begin) {
+    proto::Begin content = begin;
+    content.clear_signature();
+    const std::string text = std::string(kBeginPurpose) + content.SerializeAsString();
+    return Bytes(text.begin(), text.end());
+}
+
+/// The leader's key is the one that its own join was signed with.
+void check_leader_signature(const proto::Begin& begin, const proto::SignedJoin& leader) {
+    PublicKey key;
+    Signature signature;
+    const PeerId from = PeerId::from_bytes(view(begin.leader()));
+    if (leader.public_key().size() != key.size() || begin.signature().size() != signature.size())
+        refuse(from, "it has no signature");
+    std::memcpy(key.data(), leader.public_key().data(), key.size());
+    std::memcpy(signature.data(), begin.signature().data(), signature.size());
+    if (!verify(key, begin_to_sign(begin), signature))
+        throw Error(ErrorKind::corrupted, "the begin of its round has a wrong signature", from.short_name());
+}
+
 }  // namespace
 
 JoinLimits::JoinLimits(const AveragerSettings& settings)
@@ -124,6 +144,7 @@ std::string sign_join(const Join& join, const std::string& run, const Signer* si
     offer.set_bandwidth(join.bandwidth);
     offer.set_elements(join.elements);
     offer.set_codec(join.codec);
+    offer.set_nonce(join.nonce);
     proto::SignedJoin out;
     out.set_peer(std::string(as_text(join.peer.bytes())));
     out.set_offer(offer.SerializeAsString());
@@ -152,6 +173,7 @@ Join check_join(const std::string& signed_join, const JoinLimits& limits) {
     join.bandwidth = offer.bandwidth();
     join.elements = static_cast<std::size_t>(offer.elements());
     join.codec = offer.codec();
+    join.nonce = offer.nonce();
     join.signed_bytes = signed_join;
     return join;
 }
@@ -187,20 +209,26 @@ std::size_t usable_chunk(std::size_t wanted, const compress::Codec& codec) {
     return elements;
 }
 
-std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Join> joins, std::size_t chunk_elements) {
+std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Join> joins, std::size_t chunk_elements,
+                       const Signer* signer) {
     std::sort(joins.begin(), joins.end(), [](const Join& a, const Join& b) { return a.peer < b.peer; });
     proto::Begin begin;
     begin.set_leader(std::string(as_text(leader.bytes())));
     begin.set_nonce(nonce);
     for (const Join& join : joins) begin.add_members()->ParseFromString(join.signed_bytes);
     begin.set_chunk_elements(static_cast<std::uint32_t>(chunk_elements));
+    if (signer != nullptr) {
+        const Signature signature = signer->sign(begin_to_sign(begin));
+        begin.set_signature(signature.data(), signature.size());
+    }
     return begin.SerializeAsString();
 }
 
-RoundPlan read_begin(const std::string& bytes, const PeerId& from, const Join& own, const JoinLimits& limits,
-                     const compress::Codec& codec, std::size_t maximum_group) {
+RoundPlan read_begin(const std::string& bytes, const Join& own, const JoinLimits& limits, const compress::Codec& codec,
+                     std::size_t maximum_group) {
     proto::Begin begin;
-    if (!begin.ParseFromString(bytes)) refuse(from, "its message cannot be read");
+    if (!begin.ParseFromString(bytes)) throw Error(ErrorKind::protocol_violation, "the begin of a round cannot be read");
+    const PeerId from = PeerId::from_bytes(view(begin.leader()));
     if (begin.members_size() == 0 || static_cast<std::size_t>(begin.members_size()) > maximum_group)
         refuse(from, "too many members");
     RoundPlan plan;
@@ -211,8 +239,10 @@ RoundPlan read_begin(const std::string& bytes, const PeerId& from, const Join& o
         plan.elements = std::max(plan.elements, plan.members.back().elements);
     }
     const std::optional<std::size_t> leader = plan.index_of(from), self = plan.index_of(own.peer);
-    if (!leader || PeerId::from_bytes(view(begin.leader())) != from) refuse(from, "somebody else leads");
+    if (!leader) refuse(from, "it is no member itself");
     if (!self) refuse(from, "this peer is no member");
+    if (limits.must_be_signed) check_leader_signature(begin, begin.members(static_cast<int>(*leader)));
+    plan.begin_message = bytes;
     plan.leader = *leader;
     plan.self = *self;
     plan.step = own.step;

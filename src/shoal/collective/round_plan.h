@@ -33,6 +33,7 @@ struct Join {
     double bandwidth = 0;
     std::size_t elements = 0;  ///< 0 for an auxiliary peer
     std::string codec;
+    std::uint64_t nonce = 0;   ///< of the call of average() that it belongs to
     std::string signed_bytes;  ///< the SignedJoin that it came in, to be passed on as it is
 };
 
@@ -73,6 +74,7 @@ struct RoundPlan {
     std::size_t chunk_elements = 0;
     std::vector<Share> shares;  ///< one a member, in member order, without gaps
     std::vector<float> scales;  ///< weight / sum of weights, rounded to float
+    std::string begin_message;  ///< that all this follows from
 
     bool contributes(std::size_t member) const { return members[member].role != Role::auxiliary; }
     std::size_t chunks_of(std::size_t owner) const {
@@ -84,15 +86,15 @@ struct RoundPlan {
     std::optional<std::size_t> index_of(const PeerId& peer) const;
 };
 
-/// Leader: names a round. @param joins  any order, the leader's own among them.
-std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Join> joins, std::size_t chunk_elements);
+/// Leader: names and signs a round. @param joins  any order, the leader's own among them.
+std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Join> joins, std::size_t chunk_elements,
+                       const Signer* signer);
 
-/// Works out the plan from a Begin. Throws Error(protocol_violation) unless the leader is `from`, the members are in order and
-/// fit each other (step, attempt, length, codec), `own` is among them unchanged, and somebody contributes a weight and
-/// somebody reduces.
-/// @param granularity  of the codec: shares and chunks are cut at its multiples.
-RoundPlan read_begin(const std::string& begin, const PeerId& from, const Join& own, const JoinLimits& limits,
-                     const compress::Codec& codec, std::size_t maximum_group);
+/// Works out the plan from a Begin, whoever passes it on. Throws Error(protocol_violation | corrupted) unless the leader is a
+/// member and has signed it, the members are in order and fit each other (step, attempt, length, codec), `own` is among them
+/// unchanged, somebody contributes a weight and somebody reduces.
+RoundPlan read_begin(const std::string& begin, const Join& own, const JoinLimits& limits, const compress::Codec& codec,
+                     std::size_t maximum_group);
 
 /// Largest chunk of at most `wanted` elements that the codec can cut and a message can carry.
 std::size_t usable_chunk(std::size_t wanted, const compress::Codec& codec);

@@ -253,8 +253,15 @@ void RoundVote::take(std::size_t member, const RoundMessage& message) {
     // What a member has seen once stays seen, whatever it says later.
     if (message.observation && !observations_[member].complete) observations_[member] = *message.observation;
     if (message.vote) send_all(machine_.receive(static_cast<std::uint32_t>(member), *message.vote));
-    if (message.vote && message.vote->kind == VoteMessage::Kind::query && machine_.decision()) return;
     changed_.notify();
+    using Kind = VoteMessage::Kind;
+    const bool asks = !message.vote || message.vote->kind == Kind::alive || message.vote->kind == Kind::query;
+    if (!machine_.decision() || !asks) return;
+    VoteMessage decided;
+    decided.kind = Kind::decided;
+    decided.ballot.member = static_cast<std::uint32_t>(self_);
+    decided.value = machine_.decision();
+    send(member, vote_message(decided));
 }
 
 void RoundVote::send_all(std::vector<VoteOutgoing> messages) {
@@ -286,6 +293,7 @@ awaitable<void> RoundVote::connect(Self self, std::size_t member) {
         stream = co_await self->network_.open(self->plan_.members[member].peer, std::move(service));
         RoundMessage hello;
         hello.round = self->plan_.id;
+        if (member != self->leader_) hello.begin = self->plan_.begin_message;
         const Bytes bytes = encode_round_message(hello);
         co_await stream->write(bytes, ByteView());
         link.failed = false;

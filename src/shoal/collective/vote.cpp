@@ -122,7 +122,7 @@ std::vector<VoteOutgoing> VoteMachine::receive(std::uint32_t from, const VoteMes
     using Kind = VoteMessage::Kind;
     if (from >= members_ || from == self_ || message.ballot.number > kMaximumNumber) return {};
     const auto reply = [from](VoteMessage answer) { return std::vector<VoteOutgoing>{VoteOutgoing{from, std::move(answer)}}; };
-    const bool asks = message.kind == Kind::prepare || message.kind == Kind::accept || message.kind == Kind::query;
+    const bool asks = message.kind == Kind::prepare || message.kind == Kind::accept;
     if (decision_ && asks) {
         VoteMessage decided = make_message(Kind::decided, message.ballot);
         decided.value = decision_;

@@ -1,0 +1,184 @@
+// Faults at every message of a round: whoever ends with a verdict has the same one, with the same bits.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "averager_harness.h"
+
+namespace shoal::collective {
+namespace {
+
+using namespace std::chrono_literals;
+
+enum class Fault { crash, freeze, cut, partition_one, partition_half };
+
+std::string name_of(Fault fault) {
+    switch (fault) {
+        case Fault::crash: return "crash";
+        case Fault::freeze: return "freeze";
+        case Fault::cut: return "cut";
+        case Fault::partition_one: return "partition_one";
+        case Fault::partition_half: return "partition_half";
+    }
+    return "";
+}
+
+struct Scenario {
+    Fault fault = Fault::crash;
+    std::size_t victim = 0;
+    std::uint64_t after = 1;  // messages of the victim
+    std::uint64_t seed = 1;
+};
+
+void build(AveragerSwarm& swarm) {
+    swarm.add(Role::full, 1);
+    swarm.add(Role::full, 2);
+    swarm.add(Role::full, 3);
+    swarm.add(Role::client, 4);
+    swarm.add(Role::auxiliary);
+}
+
+void inject(AveragerSwarm& swarm, const Scenario& scenario, bool& happened) {
+    const PeerId victim = swarm[scenario.victim].id;
+    const PeerId other = swarm[(scenario.victim + 1) % 3].id;
+    std::vector<PeerId> half{victim, other};
+    swarm.internet().after_messages(victim, scenario.after, [&swarm, &happened, scenario, victim, other, half] {
+        happened = true;
+        switch (scenario.fault) {
+            case Fault::crash: return swarm.internet().crash(victim);
+            case Fault::freeze: return swarm.internet().freeze(victim);
+            case Fault::cut: return swarm.internet().cut(victim, other);
+            case Fault::partition_one: return swarm.internet().partition({{victim}});
+            case Fault::partition_half: return swarm.internet().partition({half});
+        }
+    });
+}
+
+std::vector<PeerId> names(const Verdict& verdict) {
+    std::vector<PeerId> peers;
+    for (const Contributor& contributor : verdict.contributors) peers.push_back(contributor.peer);
+    return peers;
+}
+
+void expect_same(const Verdict& a, const Verdict& b) {
+    EXPECT_EQ(a.outcome, b.outcome) << a.cause << " / " << b.cause;
+    EXPECT_EQ(a.cause, b.cause);
+    EXPECT_EQ(a.lost, b.lost);
+    EXPECT_EQ(a.attempt, b.attempt);
+    EXPECT_EQ(names(a), names(b));
+    EXPECT_EQ(a.digest, b.digest);
+}
+
+void expect_exact(AveragerSwarm& swarm, const AveragerSwarm::Peer& peer) {
+    const std::vector<double> reference = swarm.reference(peer.verdict->contributors);
+    double worst = 0;
+    for (std::size_t k = 0; k < reference.size(); ++k) worst = std::max(worst, std::fabs(reference[k] - peer.result[k]));
+    EXPECT_LT(worst, 1e-5);
+}
+
+/// The members of a round have one verdict (or are cut off), and at most one round is averaged. Returns that one's verdict, or
+/// else that of a failed round, or nothing if everybody was cut off.
+std::optional<Verdict> the_verdict(AveragerSwarm& swarm) {
+    std::optional<Verdict> averaged, failed;
+    const std::vector<float>* bits = nullptr;
+    for (std::size_t i = 0; i < swarm.size(); ++i) {
+        const AveragerSwarm::Peer& peer = swarm[i];
+        if (!peer.verdict || peer.verdict->outcome == Verdict::Outcome::cut_off) continue;
+        if (peer.verdict->outcome == Verdict::Outcome::failed) {
+            if (failed && names(*failed) == names(*peer.verdict)) expect_same(*failed, *peer.verdict);
+            failed = peer.verdict;
+            continue;
+        }
+        if (averaged) expect_same(*averaged, *peer.verdict);
+        averaged = peer.verdict;
+        if (peer.role == Role::auxiliary) continue;
+        if (bits == nullptr) bits = &peer.result;
+        EXPECT_EQ(std::memcmp(bits->data(), peer.result.data(), bits->size() * sizeof(float)), 0);
+        expect_exact(swarm, peer);
+    }
+    if (averaged && failed) {
+        EXPECT_NE(names(*averaged), names(*failed));
+    }
+    return averaged ? averaged : failed;
+}
+
+SwarmSettings small() {
+    SwarmSettings settings;
+    settings.elements = 3000;
+    settings.chunk_elements = 512;
+    return settings;
+}
+
+/// One round with one fault. Returns whether the fault came before the round was over.
+bool play(const Scenario& scenario) {
+    SCOPED_TRACE(name_of(scenario.fault) + " of peer " + std::to_string(scenario.victim) + " after message " +
+                 std::to_string(scenario.after) + ", seed " + std::to_string(scenario.seed));
+    AveragerSwarm swarm(scenario.seed, small());
+    if (std::getenv("SHOAL_TEST_LOG")) swarm.log = Log::to_stderr("t", LogLevel::debug);
+    build(swarm);
+    bool happened = false;
+    inject(swarm, scenario, happened);
+    const TimePoint start = swarm.now();
+    swarm.start_all();
+    const bool finished = swarm.finish(30s);
+    EXPECT_TRUE(finished);
+    if (!happened || !finished) return happened;
+    const bool stops = scenario.fault == Fault::crash || scenario.fault == Fault::freeze;
+    const bool splits = scenario.fault == Fault::partition_one || scenario.fault == Fault::partition_half;
+    const std::optional<Verdict> verdict = the_verdict(swarm);
+    EXPECT_TRUE(verdict);
+    TimePoint last = start;
+    std::size_t cut_off = 0;
+    for (std::size_t i = 0; i < swarm.size(); ++i) {
+        if (swarm.stopped(i)) continue;
+        if (!swarm[i].verdict) ADD_FAILURE() << "peer " << i << ": " << describe(swarm[i].error);
+        else if (swarm[i].verdict->outcome == Verdict::Outcome::cut_off) ++cut_off;
+        else last = std::max(last, swarm[i].ended);
+    }
+    // The majority of those that can talk to each other is never cut off, and loses little time (1 s is the time that a peer
+    // has to get ready; none is lost in the round itself).
+    const std::size_t allowed = stops ? 0 : scenario.fault == Fault::cut ? 0 : scenario.fault == Fault::partition_one ? 1 : 2;
+    EXPECT_LE(cut_off, allowed);
+    if (!splits) {
+        EXPECT_LT(seconds(last - start), 3.2);
+    }
+    if (!verdict || verdict->outcome == Verdict::Outcome::averaged || !stops) return happened;
+    // The next attempt, without the lost peer, succeeds.
+    EXPECT_EQ(verdict->lost, std::vector<PeerId>{swarm[scenario.victim].id}) << verdict->cause;
+    const TimePoint again = swarm.now();
+    swarm.start_all(Step{1}, verdict->attempt + 1, verdict->lost);
+    EXPECT_TRUE(swarm.finish(30s));
+    const std::optional<Verdict> second = the_verdict(swarm);
+    EXPECT_TRUE(second && second->outcome == Verdict::Outcome::averaged) << (second ? second->cause : "cut off");
+    if (second) {
+        EXPECT_EQ(second->contributors.size(), 4u);
+    }
+    EXPECT_LT(seconds(swarm.now() - again), 2.5);
+    return happened;
+}
+
+class EveryMessage : public testing::TestWithParam<std::tuple<Fault, std::size_t>> {};
+
+TEST_P(EveryMessage, leads_all_to_the_same_verdict) {
+    Scenario scenario;
+    std::tie(scenario.fault, scenario.victim) = GetParam();
+    for (std::uint64_t seed = 1; seed <= 2; ++seed) {
+        scenario.seed = seed;
+        std::uint64_t injected = 0;
+        for (scenario.after = 1; play(scenario) && !HasFailure(); ++scenario.after) ++injected;
+        EXPECT_GT(injected, 5u);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(AveragerFaults, EveryMessage,
+                         testing::Combine(testing::Values(Fault::crash, Fault::freeze, Fault::cut, Fault::partition_one,
+                                                          Fault::partition_half),
+                                          testing::Values(0, 1, 2, 3, 4)),
+                         [](const auto& chosen) {
+                             return name_of(std::get<0>(chosen.param)) + "_of_peer_" + std::to_string(std::get<1>(chosen.param));
+                         });
+
+}  // namespace
+}  // namespace shoal::collective

@@ -1,0 +1,186 @@
+// A swarm of averagers on the simulated network, for tests.
+#pragma once
+
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <asio/co_spawn.hpp>
+#include <cmath>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "shoal/collective/averager.h"
+#include "shoal/sim/simulated_network.h"
+
+namespace shoal::collective {
+
+inline PeerId test_peer(std::uint64_t number) {
+    const std::string text = "averager test " + std::to_string(number);
+    return PeerId(sha256(as_bytes(std::string_view(text))));
+}
+
+/// Numbers that look like gradients: normal, of many magnitudes.
+inline std::vector<float> test_vector(std::size_t elements, std::uint64_t seed) {
+    Random random(seed);
+    std::vector<float> values(elements);
+    for (float& v : values) v = static_cast<float>(random.normal() * std::exp(2 * random.normal() - 3));
+    return values;
+}
+
+struct SwarmSettings {
+    std::string codec = "fp32";
+    std::size_t elements = 20000;
+    std::size_t chunk_elements = 4096;
+    sim::InternetSettings internet;
+};
+
+class AveragerSwarm {
+  public:
+    struct Peer {
+        PeerId id;
+        Role role = Role::full;
+        double weight = 0;
+        std::shared_ptr<net::Network> network;
+        std::shared_ptr<Averager> averager;
+        std::vector<float> contribution, result;
+        std::optional<Verdict> verdict;
+        std::exception_ptr error;
+        bool running = false;
+        TimePoint ended;
+        asio::cancellation_signal cancel;
+    };
+
+    explicit AveragerSwarm(std::uint64_t seed, SwarmSettings settings = {})
+        : seed_(seed), settings_(std::move(settings)), simulation_(seed), internet_(simulation_, settings_.internet) {
+        internet_.on_crash([this](const PeerId& id) {
+            for (Peer& peer : peers_)
+                if (peer.id == id && peer.running) peer.cancel.emit(asio::cancellation_type::terminal);
+        });
+    }
+
+    ~AveragerSwarm() {
+        for (Peer& peer : peers_)
+            if (peer.running) peer.cancel.emit(asio::cancellation_type::terminal);
+        simulation_.run_for(std::chrono::seconds(1));
+    }
+
+    Peer& add(Role role = Role::full, double weight = 1, double bandwidth = 0, sim::HostSettings host = {}) {
+        Peer& peer = peers_.emplace_back();
+        peer.id = test_peer(seed_ * 1000 + peers_.size());
+        peer.role = role;
+        peer.weight = role == Role::auxiliary ? 0 : weight;
+        host.accept_connections = role != Role::client;
+        peer.network = internet_.join(peer.id, host);
+        AveragerSettings settings;
+        settings.run = "test";
+        settings.codec = settings_.codec;
+        settings.role = role;
+        settings.bandwidth = bandwidth;
+        settings.chunk_elements = settings_.chunk_elements;
+        peer.averager = make_averager(*peer.network, internet_.clock(peer.id), Random(seed_ + peers_.size()), settings, log);
+        if (role != Role::auxiliary) {
+            peer.contribution = test_vector(settings_.elements, seed_ * 77 + peers_.size());
+            peer.result.assign(settings_.elements, -1);
+        }
+        return peer;
+    }
+
+    /// Peer `index` calls average() now; it expects everybody who is not excluded to be ready within `ready_within`.
+    void start(std::size_t index, Step step = Step{1}, unsigned attempt = 0, std::vector<PeerId> excluded = {},
+               Duration ready_within = std::chrono::seconds(1)) {
+        Peer& peer = peers_[index];
+        peer.verdict.reset();
+        peer.error = nullptr;
+        peer.running = true;
+        RoundRequest request;
+        request.step = step;
+        request.attempt = attempt;
+        request.contribution = peer.contribution;
+        request.result = peer.result;
+        request.weight = peer.weight;
+        request.excluded = std::move(excluded);
+        const TimePoint ready_by = simulation_.clock().now() + ready_within;
+        request.expected = [this, index, ready_by] { return expected_by(index, ready_by); };
+        asio::co_spawn(simulation_.executor(), peer.averager->average(std::move(request)),
+                       asio::bind_cancellation_slot(peer.cancel.slot(), [this, &peer](std::exception_ptr e, Verdict v) {
+                           peer.running = false;
+                           peer.ended = simulation_.clock().now();
+                           peer.error = e;
+                           if (!e) peer.verdict = std::move(v);
+                       }));
+    }
+
+    void start_all(Step step = Step{1}, unsigned attempt = 0, std::vector<PeerId> excluded = {}) {
+        for (std::size_t i = 0; i < peers_.size(); ++i)
+            if (!stopped(i)) start(i, step, attempt, excluded);
+    }
+
+    /// Runs until every peer that is not stopped has its verdict. False if that takes more than `limit`.
+    bool finish(Duration limit = std::chrono::seconds(60)) {
+        return simulation_.run_until(
+            [this] {
+                for (std::size_t i = 0; i < peers_.size(); ++i)
+                    if (peers_[i].running && !stopped(i)) return false;
+                return true;
+            },
+            limit);
+    }
+
+    bool stopped(std::size_t index) const {
+        return internet_.is_crashed(peers_[index].id) || internet_.is_frozen(peers_[index].id);
+    }
+
+    Peer& operator[](std::size_t index) { return peers_[index]; }
+    std::size_t size() const { return peers_.size(); }
+    sim::Simulation& simulation() { return simulation_; }
+    sim::SimulatedInternet& internet() { return internet_; }
+    TimePoint now() { return simulation_.clock().now(); }
+
+    /// The members of these contributions, ascending PeerId, averaged in double.
+    std::vector<double> reference(const std::vector<Contributor>& contributors) {
+        std::vector<double> sum(settings_.elements, 0);
+        double weight = 0;
+        for (const Contributor& contributor : contributors) {
+            if (contributor.role == Role::auxiliary) continue;
+            const Peer& peer = find(contributor.peer);
+            weight += contributor.weight;
+            for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += contributor.weight * static_cast<double>(peer.contribution[i]);
+        }
+        for (double& s : sum) s /= weight;
+        return sum;
+    }
+
+    Peer& find(const PeerId& id) {
+        for (Peer& peer : peers_)
+            if (peer.id == id) return peer;
+        throw std::logic_error("no such peer");
+    }
+
+    std::set<PeerId> hidden;  ///< peers that nobody expects
+    Log log;
+
+  private:
+    std::vector<ExpectedPeer> expected_by(std::size_t index, TimePoint ready_by) const {
+        std::vector<ExpectedPeer> expected;
+        for (std::size_t i = 0; i < peers_.size(); ++i) {
+            if (i == index || hidden.contains(peers_[i].id)) continue;
+            ExpectedPeer e;
+            e.peer = peers_[i].id;
+            e.role = peers_[i].role;
+            e.ready_by = ready_by;
+            expected.push_back(e);
+        }
+        return expected;
+    }
+
+    std::uint64_t seed_;
+    SwarmSettings settings_;
+    sim::Simulation simulation_;
+    sim::SimulatedInternet internet_;
+    std::deque<Peer> peers_;
+};
+
+}  // namespace shoal::collective
