@@ -52,6 +52,7 @@ struct TaskGroup::State : std::enable_shared_from_this<State> {
         asio::cancellation_signal signal;
         bool begun = false;
         bool cancelled = false;
+        bool destroyed = false;  // with its context, before it ended
     };
     std::list<Task> running;  // a list, so that slots stay where they are
     std::exception_ptr failure;
@@ -59,14 +60,29 @@ struct TaskGroup::State : std::enable_shared_from_this<State> {
     void cancel() {
         for (Task& task : running) {
             task.cancelled = true;
-            if (task.begun) task.signal.emit(asio::cancellation_type::terminal);
+            if (task.begun && !task.destroyed) task.signal.emit(asio::cancellation_type::terminal);
         }
     }
 
+    /// Held by a task's completion handler. When a context is destroyed, so are its coroutines, in any order,
+    /// and those left may still cancel this group: what the signal of a destroyed task points to is gone.
+    struct Life {
+        Life(std::shared_ptr<State> s, std::list<Task>::iterator t) : state(std::move(s)), task(t) {}
+        Life(const Life&) = delete;
+        Life& operator=(const Life&) = delete;
+        ~Life() {
+            if (state) task->destroyed = true;
+        }
+        std::shared_ptr<State> state;
+        std::list<Task>::iterator task;
+    };
+
     /// Runs the task up to its first wait; only then can a cancellation reach it.
     void begin(std::list<Task>::iterator entry, awaitable<void> task) {
-        auto on_end = [state = shared_from_this(), entry](const std::exception_ptr& error) {
-            state->ended(entry, error);
+        auto life = std::make_shared<Life>(shared_from_this(), entry);
+        auto on_end = [life = std::move(life)](const std::exception_ptr& error) {
+            const auto state = std::exchange(life->state, nullptr);
+            state->ended(life->task, error);
         };
         asio::co_spawn(executor, std::move(task),
                        asio::bind_cancellation_slot(entry->signal.slot(), std::move(on_end)));
