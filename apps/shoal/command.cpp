@@ -84,11 +84,7 @@ int run_program(int argc, char** argv, const std::vector<Command>& commands,
     const auto add = [&](const Command& command) {
         CLI::App* sub = app.add_subcommand(command.name, command.summary);
         const std::function<int()> work = command.declare ? command.declare(*sub) : std::function<int()>();
-        sub->callback([&chosen, sub, work] {
-            // The innermost callback runs first: a sub-command with sub-commands of its own leaves the choice
-            // to them.
-            if (sub->get_subcommands().empty()) chosen = work;
-        });
+        sub->callback([&chosen, work] { chosen = work; });
     };
     for (const Command& command : commands) add(command);
     for (const Command& command : elsewhere) add(command);
