@@ -1,0 +1,421 @@
+#include "shoal/dht/opendht_directory.h"
+
+#include <algorithm>
+#include <asio/ip/udp.hpp>
+#include <asio/post.hpp>
+#include <fmt/format.h>
+#include <list>
+#include <set>
+
+#include "shoal/base/async.h"
+#include "shoal/dht/opendht_node.h"
+
+namespace shoal::dht {
+
+namespace {
+
+using asio::ip::udp;
+using Name = std::pair<PublicKey, std::string>;
+
+constexpr Duration kMaintenanceInterval = std::chrono::seconds(1);
+constexpr Duration kBootstrapRefresh = std::chrono::seconds(30);
+constexpr std::chrono::seconds kPingTimeout{3};
+constexpr Duration kFirstRetry = std::chrono::milliseconds(500);
+constexpr Duration kLastRetry = std::chrono::seconds(10);
+constexpr std::size_t kReplicas = 8;  // OpenDHT stores a value at this many nodes
+
+/// Something that OpenDHT will call back about, perhaps long after we have stopped to wait for it.
+struct Operation {
+    explicit Operation(const asio::any_io_executor& executor) : ended(executor) {}
+    Signal ended;
+    bool over = false;
+    bool ok = false;
+    void end(bool success) {
+        over = true;
+        ok = success;
+        ended.notify();
+    }
+};
+
+awaitable<void> wait_for(std::shared_ptr<Operation> operation) {
+    while (!operation->over) co_await operation->ended.wait();
+}
+
+class Implementation final : public OpenDhtDirectory, public std::enable_shared_from_this<Implementation> {
+  public:
+    Implementation(asio::any_io_executor executor, Clock& clock, std::shared_ptr<const Signer> signer,
+                   OpenDhtSettings settings, Log log)
+        : OpenDhtDirectory(std::move(signer), clock),
+          executor_(std::move(executor)),
+          settings_(std::move(settings)),
+          log_(std::move(log)),
+          node_(std::make_shared<OpenDhtNode>(executor_, clock, settings_, log_)),
+          tasks_(executor_) {}
+    ~Implementation() override { shut_down(); }
+
+    void start() {
+        node_->start();
+        tasks_.spawn(maintain(weak_from_this(), clock()));
+        for (const net::Endpoint& endpoint : settings_.bootstrap) add_bootstrap(endpoint);
+    }
+
+    awaitable<void> publish_signed(KeyHash key, SignedRecord record) override;
+    awaitable<std::vector<SignedRecord>> read_signed(KeyHash key) override;
+    std::shared_ptr<void> watch_signed(KeyHash key, SignedWatcher watcher) override;
+    std::uint16_t port() const override { return node_->socket().port(); }
+    DirectoryStatus status() const override;
+    void add_bootstrap(net::Endpoint endpoint) override;
+    void learn(net::Endpoint endpoint) override;
+    void shut_down() override;
+
+  private:
+    /// A record that we announce until it expires.
+    struct Announced {
+        SignedRecord record;
+        WallTime refresh_at{};
+    };
+    /// All watchers of one key share one listener of OpenDHT.
+    struct Watched {
+        std::size_t token = 0;
+        RecordStore seen;
+        std::list<std::weak_ptr<SignedWatcher>> watchers;
+    };
+    using WatchedPointer = std::shared_ptr<Watched>;
+
+    std::shared_ptr<Operation> start_put(const KeyHash& key, const SignedRecord& record);
+    void announce_again(const KeyHash& key, Announced& announced);
+    void maintain_once();
+    void announce_to_newcomers(const std::vector<::dht::InfoHash>& nodes);
+    void on_record(const KeyHash& key, const std::weak_ptr<Watched>& weak, const SignedRecord& record);
+    void deliver(const std::weak_ptr<SignedWatcher>& watcher, const SignedRecord& record);
+    void end_watch(const KeyHash& key);
+    static awaitable<void> maintain(std::weak_ptr<Implementation> weak, Clock& clock);
+    static awaitable<void> keep_trying(std::weak_ptr<Implementation> weak, Clock& clock,
+                                       std::shared_ptr<BootstrapStatus> status);
+    void note_attempt(BootstrapStatus& status, const std::string& reason);
+    awaitable<std::string> try_bootstrap(net::Endpoint endpoint);
+    awaitable<bool> answers(std::shared_ptr<Operation> ping);
+    awaitable<std::vector<udp::endpoint>> resolve(net::Endpoint endpoint);
+    void require_open() const {
+        if (node_->closed()) throw Error(ErrorKind::cancelled, "the directory has been shut down");
+    }
+
+    asio::any_io_executor executor_;
+    OpenDhtSettings settings_;
+    Log log_;
+    std::shared_ptr<OpenDhtNode> node_;
+    std::map<std::pair<KeyHash, Name>, Announced> announced_;
+    std::map<KeyHash, WatchedPointer> watched_;
+    std::set<std::weak_ptr<Operation>, std::owner_less<>> operations_;
+    std::vector<std::shared_ptr<BootstrapStatus>> bootstrap_;
+    std::set<::dht::InfoHash> nodes_seen_;
+    TaskGroup tasks_;
+};
+
+// --- publish
+// ------------------------------------------------------------------------------------------------------
+
+std::shared_ptr<Operation> Implementation::start_put(const KeyHash& key, const SignedRecord& record) {
+    auto operation = std::make_shared<Operation>(executor_);
+    operations_.insert(operation);
+    node_->put(key, record, [operation](bool ok) { operation->end(ok); });
+    return operation;
+}
+
+awaitable<void> Implementation::publish_signed(KeyHash key, SignedRecord record) {
+    require_open();
+    const auto self = shared_from_this();
+    const RecordFault fault = node_->store().offer(key, record, clock().wall_now()).fault;
+    if (fault != RecordFault::none)
+        throw Error(ErrorKind::refused,
+                    fmt::format("the directory does not take the record: {}", to_string(fault)));
+    const WallTime now = clock().wall_now();
+    const Name name{record.owner, record.subkey};
+    announced_[{key, name}] = Announced{record, now + (record.expires - now) / 2};
+    const TimePoint deadline = clock().now() + settings_.operation_timeout;
+    Duration pause = std::chrono::milliseconds(50);
+    for (;;) {
+        const bool alone = node_->good_nodes() == 0;
+        const std::shared_ptr<Operation> operation = start_put(key, record);
+        if (alone) co_return;  // it is announced when others appear
+        co_await with_deadline(clock(), deadline, wait_for(operation), "storing a record at other nodes");
+        if (operation->ok) co_return;
+        require_open();
+        const auto newest = announced_.find({key, name});
+        if (newest == announced_.end() || newest->second.record != record) co_return;  // replaced meanwhile
+        const TimePoint again = std::min(deadline, clock().now() + pause);
+        co_await clock().sleep_until(again);
+        if (again == deadline) throw Error(ErrorKind::timed_out, "no other node has stored the record");
+        pause *= 2;
+    }
+}
+
+void Implementation::announce_again(const KeyHash& key, Announced& announced) {
+    announced.refresh_at = announced.record.expires;
+    start_put(key, announced.record);
+}
+
+void Implementation::announce_to_newcomers(const std::vector<::dht::InfoHash>& nodes) {
+    std::vector<::dht::InfoHash> newcomers;
+    for (const auto& node : nodes)
+        if (nodes_seen_.insert(node).second) newcomers.push_back(node);
+    if (newcomers.empty()) return;
+    for (auto& [place, announced] : announced_) {
+        const ::dht::InfoHash target = to_info_hash(place.first);
+        // Only a newcomer that is among the closest is asked to store the record.
+        const bool concerned = std::any_of(newcomers.begin(), newcomers.end(), [&](const auto& newcomer) {
+            const auto closer = std::count_if(nodes.begin(), nodes.end(), [&](const auto& node) {
+                return target.xorCmp(node, newcomer) < 0;
+            });
+            return static_cast<std::size_t>(closer) < kReplicas;
+        });
+        if (concerned) announce_again(place.first, announced);
+    }
+}
+
+void Implementation::maintain_once() {
+    const WallTime now = clock().wall_now();
+    node_->store().forget_expired(now);
+    std::erase_if(announced_, [now](const auto& entry) { return entry.second.record.expires <= now; });
+    std::erase_if(operations_, [](const auto& operation) { return operation.expired(); });
+    for (const auto& [key, watched] : watched_) watched->seen.forget_expired(now);
+    const std::vector<::dht::InfoHash> nodes = node_->known_nodes();
+    std::erase_if(nodes_seen_, [&](const auto& seen) {
+        return std::find(nodes.begin(), nodes.end(), seen) == nodes.end();
+    });
+    announce_to_newcomers(nodes);
+    for (auto& [place, announced] : announced_)
+        if (announced.refresh_at <= now) announce_again(place.first, announced);
+}
+
+awaitable<void> Implementation::maintain(std::weak_ptr<Implementation> weak, Clock& clock) {
+    // OpenDHT does not tell when it meets a node, so this has to look.
+    for (;;) {
+        co_await clock.sleep_for(kMaintenanceInterval);
+        const auto self = weak.lock();
+        if (!self || self->node_->closed()) co_return;
+        self->maintain_once();
+    }
+}
+
+// --- read and watch
+// -------------------------------------------------------------------------------------------------
+
+awaitable<std::vector<SignedRecord>> Implementation::read_signed(KeyHash key) {
+    require_open();
+    const auto self = shared_from_this();
+    auto operation = std::make_shared<Operation>(executor_);
+    operations_.insert(operation);
+    auto found = std::make_shared<RecordStore>();
+    const WallTime now = clock().wall_now();
+    node_->get(
+        key, [found, key, now](const SignedRecord& record) { found->offer(key, record, now); },
+        [operation](bool ok) { operation->end(ok); });
+    const TimePoint deadline = clock().now() + settings_.operation_timeout;
+    co_await with_deadline(clock(), deadline, wait_for(operation), "reading from the directory");
+    require_open();
+    // Some node may have an old version of what we know from a push or have stored ourselves.
+    for (const SignedRecord& record : node_->store().read(key, now)) found->offer(key, record, now);
+    if (const auto watched = watched_.find(key); watched != watched_.end())
+        for (const SignedRecord& record : watched->second->seen.read(key, now))
+            found->offer(key, record, now);
+    co_return found->read(key, clock().wall_now());
+}
+
+std::shared_ptr<void> Implementation::watch_signed(KeyHash key, SignedWatcher watcher) {
+    require_open();
+    // The token: when the last copy goes, so does the watcher; OpenDHT is told a little later.
+    auto end = [weak = weak_from_this(), key](SignedWatcher* pointer) {
+        delete pointer;
+        if (const auto self = weak.lock()) self->end_watch(key);
+    };
+    std::shared_ptr<SignedWatcher> token(new SignedWatcher(std::move(watcher)), std::move(end));
+    WatchedPointer& watched = watched_[key];
+    const bool first = !watched;
+    if (first) watched = std::make_shared<Watched>();
+    watched->watchers.push_back(token);
+    for (const SignedRecord& record : watched->seen.read(key, clock().wall_now())) deliver(token, record);
+    if (first) {
+        const std::weak_ptr<Watched> weak_watched = watched;
+        watched->token =
+            node_->listen(key, [weak = weak_from_this(), key, weak_watched](const SignedRecord& record) {
+                if (const auto self = weak.lock()) self->on_record(key, weak_watched, record);
+            });
+    }
+    return token;
+}
+
+void Implementation::on_record(const KeyHash& key, const std::weak_ptr<Watched>& weak,
+                               const SignedRecord& record) {
+    const WatchedPointer watched = weak.lock();
+    if (!watched || !watched->seen.offer(key, record, clock().wall_now()).changed) return;
+    for (const auto& watcher : watched->watchers) deliver(watcher, record);
+}
+
+void Implementation::deliver(const std::weak_ptr<SignedWatcher>& weak, const SignedRecord& record) {
+    // Posted: the watcher may call us back, and OpenDHT must not be entered from within itself.
+    asio::post(executor_, [weak, record] {
+        if (const auto watcher = weak.lock()) (*watcher)(record);
+    });
+}
+
+void Implementation::end_watch(const KeyHash& key) {
+    asio::post(executor_, [weak = weak_from_this(), key] {
+        const auto self = weak.lock();
+        if (!self) return;
+        const auto found = self->watched_.find(key);
+        if (found == self->watched_.end()) return;
+        found->second->watchers.remove_if([](const auto& watcher) { return watcher.expired(); });
+        if (!found->second->watchers.empty()) return;
+        self->node_->cancel_listen(key, found->second->token);
+        self->watched_.erase(found);
+    });
+}
+
+// --- bootstrap
+// ------------------------------------------------------------------------------------------------------
+
+void Implementation::add_bootstrap(net::Endpoint endpoint) {
+    auto status = std::make_shared<BootstrapStatus>();
+    status->endpoint = std::move(endpoint);
+    bootstrap_.push_back(status);
+    tasks_.spawn(keep_trying(weak_from_this(), clock(), std::move(status)));
+}
+
+awaitable<void> Implementation::keep_trying(std::weak_ptr<Implementation> weak, Clock& clock,
+                                            std::shared_ptr<BootstrapStatus> status) {
+    Duration pause = kFirstRetry;
+    for (;;) {
+        // Held only while it is needed: who drops the directory does not have to wait for us.
+        if (auto self = weak.lock(); self && !self->node_->closed()) {
+            ++status->attempts;
+            const std::string reason = co_await self->try_bootstrap(status->endpoint);
+            self->note_attempt(*status, reason);
+        } else {
+            co_return;
+        }
+        pause = status->reachable ? kBootstrapRefresh : pause;
+        co_await clock.sleep_for(pause);
+        pause = status->reachable ? kFirstRetry : std::min(2 * pause, kLastRetry);
+    }
+}
+
+void Implementation::note_attempt(BootstrapStatus& status, const std::string& reason) {
+    if (node_->closed()) return;
+    const std::string address = "directory: bootstrap address " + status.endpoint.to_string();
+    if (reason.empty() && !status.reachable) log_.info(address + " answers");
+    if (!reason.empty() && reason != status.reason) log_.warning(address + ": " + reason);
+    status.reachable = reason.empty();
+    status.reason = reason;
+}
+
+/// Asks the nodes behind an address for a sign of life. Returns what went wrong; empty if one has answered.
+awaitable<std::string> Implementation::try_bootstrap(net::Endpoint endpoint) {
+    std::vector<udp::endpoint> addresses;
+    std::string failure;
+    try {
+        addresses = co_await resolve(endpoint);
+    } catch (const std::system_error& error) {
+        if (error.code() == asio::error::operation_aborted) throw;
+        failure =
+            fmt::format("the host name '{}' cannot be resolved: {}", endpoint.host, error.code().message());
+    }
+    if (!failure.empty()) co_return failure;
+    for (const udp::endpoint& address : addresses) {
+        if (node_->closed()) co_return "the directory has been shut down";
+        const std::string text = address.address().to_string() + ":" + std::to_string(address.port());
+        if (node_->socket().is_bound_to(address)) {
+            failure = text + " is this peer itself";
+            continue;
+        }
+        auto operation = std::make_shared<Operation>(executor_);
+        node_->ping(address, [operation](bool ok) { operation->end(ok); });
+        operations_.insert(operation);
+        const bool answered = co_await answers(operation);
+        if (answered) co_return "";
+        failure = fmt::format(
+            "no answer from {} over UDP within {} s; is a peer of this run listening there, and "
+            "does a firewall let UDP through?",
+            text, kPingTimeout.count());
+    }
+    co_return failure;
+}
+
+/// OpenDHT itself gives a ping up only after 8 seconds; an answer that comes later than ours still makes the
+/// node known.
+awaitable<bool> Implementation::answers(std::shared_ptr<Operation> ping) {
+    const TimePoint deadline = clock().now() + kPingTimeout;
+    try {
+        co_await with_deadline(clock(), deadline, wait_for(ping), "a ping");
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::timed_out) throw;
+    }
+    co_return ping->ok;
+}
+
+awaitable<std::vector<udp::endpoint>> Implementation::resolve(net::Endpoint endpoint) {
+    std::error_code error;
+    const asio::ip::address address = asio::ip::make_address(endpoint.host, error);
+    std::vector<udp::endpoint> addresses;
+    if (!error) {
+        addresses.emplace_back(address, endpoint.port);
+        co_return addresses;
+    }
+    udp::resolver resolver(executor_);
+    const auto results =
+        co_await resolver.async_resolve(endpoint.host, std::to_string(endpoint.port), asio::use_awaitable);
+    for (const auto& result : results) addresses.push_back(result.endpoint());
+    co_return addresses;
+}
+
+void Implementation::learn(net::Endpoint endpoint) {
+    std::error_code error;
+    const asio::ip::address address = asio::ip::make_address(endpoint.host, error);
+    if (error || node_->closed()) return;
+    const udp::endpoint target(address, endpoint.port);
+    if (!node_->socket().is_bound_to(target)) node_->ping(target, [](bool) {});
+}
+
+// --- status and end
+// ---------------------------------------------------------------------------------------------------
+
+DirectoryStatus Implementation::status() const {
+    DirectoryStatus status;
+    status.port = port();
+    status.nodes = node_->good_nodes();
+    status.stored_records = node_->store().size();
+    status.own_records = announced_.size();
+    const RefusalCounts& refused = node_->refused();
+    for (std::size_t fault = 1; fault < refused.size(); ++fault)
+        if (refused[fault] > 0)
+            status.refused[std::string(to_string(static_cast<RecordFault>(fault)))] = refused[fault];
+    for (const auto& bootstrap : bootstrap_) status.bootstrap.push_back(*bootstrap);
+    for (const std::string& address : node_->observed_addresses()) {
+        try {
+            status.observed.push_back(net::Endpoint::parse(address));
+        } catch (const Error&) {
+        }
+    }
+    return status;
+}
+
+void Implementation::shut_down() {
+    if (node_->closed()) return;
+    node_->close();
+    tasks_.cancel();
+    for (const auto& weak : operations_)
+        if (const auto operation = weak.lock(); operation && !operation->over) operation->end(false);
+}
+
+}  // namespace
+
+std::shared_ptr<OpenDhtDirectory> make_opendht_directory(asio::any_io_executor executor, Clock& clock,
+                                                         std::shared_ptr<const Signer> signer,
+                                                         OpenDhtSettings settings, Log log) {
+    auto directory = std::make_shared<Implementation>(std::move(executor), clock, std::move(signer),
+                                                      std::move(settings), std::move(log));
+    directory->start();
+    return directory;
+}
+
+}  // namespace shoal::dht

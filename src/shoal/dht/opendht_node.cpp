@@ -1,0 +1,323 @@
+#include "shoal/dht/opendht_node.h"
+
+#include <algorithm>
+#include <asio/post.hpp>
+
+#include "shoal/base/error.h"
+#include "shoal/dht/opendht_directory.h"
+
+namespace shoal::dht {
+
+namespace {
+
+// How long a node keeps a value is a property of its type in OpenDHT. The record inside says it exactly.
+struct TypeOfValue {
+    ::dht::ValueType::Id id;
+    std::chrono::seconds life;
+};
+constexpr std::array<TypeOfValue, 3> kTypes{{{0x5301, std::chrono::seconds(30)},
+                                             {0x5302, std::chrono::seconds(120)},
+                                             {0x5303, std::chrono::seconds(600)}}};
+
+::dht::ValueType::Id type_for(Duration life) {
+    for (const TypeOfValue& type : kTypes)
+        if (life <= type.life) return type.id;
+    return kTypes.back().id;
+}
+
+bool is_our_type(::dht::ValueType::Id id) {
+    return std::any_of(kTypes.begin(), kTypes.end(), [id](const TypeOfValue& type) { return type.id == id; });
+}
+
+constexpr std::size_t kMaximumGreeted = 4096;
+
+/// The outer signature: present, so that `seq` is sent, and nothing more.
+const ::dht::Blob kNoSignature{0};
+
+/// An Ed25519 key in the DER form that OpenDHT reads (RFC 8410).
+::dht::Blob to_der(const PublicKey& key) {
+    constexpr std::array<std::uint8_t, 12> prefix{0x30, 0x2a, 0x30, 0x05, 0x06, 0x03,
+                                                  0x2b, 0x65, 0x70, 0x03, 0x21, 0x00};
+    ::dht::Blob der(prefix.size() + key.size());
+    const auto rest = std::copy(prefix.begin(), prefix.end(), der.begin());
+    std::copy(key.begin(), key.end(), rest);
+    return der;
+}
+
+::dht::Value::Id value_id(const KeyHash& key, const SignedRecord& record) {
+    Sha256 hash;
+    hash.update(as_bytes("shoal value id 1:"));
+    hash.update(key.bytes);
+    hash.update(record.owner);
+    hash.update(as_bytes(record.subkey));
+    const std::uint64_t era = record.sequence >> 16;
+    hash.update(as_bytes(std::span<const std::uint64_t>(&era, 1)));
+    const Digest digest = hash.finish();
+    ::dht::Value::Id id = 0;
+    for (std::size_t i = 0; i < sizeof id; ++i) id = id << 8 | digest.bytes[i];
+    return id == ::dht::Value::INVALID_ID ? 1 : id;
+}
+
+bool has_owner(const ::dht::Value& value, const PublicKey& owner) {
+    if (!value.owner) return false;
+    std::array<std::uint8_t, 64> der{};
+    std::size_t size = der.size();
+    if (value.owner->pack(der.data(), &size) != 0) return false;  // too long to be ours
+    const ::dht::Blob expected = to_der(owner);
+    return std::equal(expected.begin(), expected.end(), der.begin(),
+                      der.begin() + static_cast<std::ptrdiff_t>(size));
+}
+
+KeyHash to_key_hash(const ::dht::InfoHash& hash) {
+    return *KeyHash::from_bytes(ByteView(hash.data(), ::dht::InfoHash::size()));
+}
+
+/// Runs of different names do not see each other's packets.
+::dht::NetId network_id(const std::string& run) {
+    const Digest digest = sha256(as_bytes("shoal network 1:" + run));
+    ::dht::NetId id = 0;
+    for (std::size_t i = 0; i < sizeof id; ++i) id = id << 8 | digest.bytes[i];
+    return id == 0 ? 1 : id;
+}
+
+::dht::Config make_config(const OpenDhtSettings& settings) {
+    ::dht::Config config;
+    config.network = network_id(settings.run);
+    config.max_req_per_sec = settings.limit_rate ? 8000 : -1;
+    config.max_peer_req_per_sec = settings.limit_rate ? 4000 : -1;
+    config.public_stable = true;  // a search that fails does not mean that our address has changed
+    return config;
+}
+
+/// OpenDHT wants to own its socket, and so does what receives from it.
+class SocketHandle final : public ::dht::net::DatagramSocket {
+  public:
+    explicit SocketHandle(std::shared_ptr<UdpSocket> socket) : socket_(std::move(socket)) {}
+    int sendTo(const ::dht::SockAddr& dest, const std::uint8_t* data, std::size_t size,
+               bool replied) override {
+        return socket_->sendTo(dest, data, size, replied);
+    }
+    bool hasIPv4() const override { return socket_->hasIPv4(); }
+    /// Dht::listen (2.4.12) silently gives up local listeners where there is no IPv6, so there always is
+    /// some; that nothing can be sent over it does no harm.
+    bool hasIPv6() const override { return true; }
+    const ::dht::SockAddr& getBoundRef(sa_family_t family) const override {
+        return socket_->getBoundRef(family);
+    }
+    std::vector<::dht::SockAddr> resolve(const std::string&, const std::string&) override { return {}; }
+    void stop() override { socket_->stop(); }
+
+  private:
+    std::shared_ptr<UdpSocket> socket_;
+};
+
+}  // namespace
+
+::dht::InfoHash to_info_hash(const KeyHash& key) {
+    return ::dht::InfoHash(key.bytes.data(), key.bytes.size());
+}
+
+std::shared_ptr<::dht::Value> to_value(const KeyHash& key, const SignedRecord& record, WallTime now) {
+    const Bytes bytes = encode_record(record);
+    auto value = std::make_shared<::dht::Value>(type_for(record.expires - now), ::dht::Blob(bytes));
+    value->id = value_id(key, record);
+    value->seq = static_cast<std::uint16_t>(record.sequence);
+    value->owner = std::make_shared<::dht::crypto::PublicKey>(to_der(record.owner));
+    value->signature = kNoSignature;
+    return value;
+}
+
+OpenDhtNode::OpenDhtNode(asio::any_io_executor executor, Clock& clock, const OpenDhtSettings& settings,
+                         Log log)
+    : executor_(std::move(executor)),
+      clock_(clock),
+      log_(std::move(log)),
+      store_(settings.limits),
+      socket_(std::make_shared<UdpSocket>(executor_, settings.listen_host, settings.port)),
+      wake_up_(executor_) {
+    auto handle = std::make_unique<SocketHandle>(socket_);
+    dht_ = std::make_unique<::dht::Dht>(std::move(handle), make_config(settings),
+                                        std::shared_ptr<::dht::Logger>());
+    register_types(settings.refuse_foreign_types);
+}
+
+void OpenDhtNode::start() {
+    socket_->receive(
+        [weak = weak_from_this()](const std::uint8_t* data, std::size_t size, const ::dht::SockAddr& from) {
+            if (const auto self = weak.lock()) self->step(data, size, from);
+        });
+    step_soon();
+}
+
+void OpenDhtNode::close() {
+    if (closed_) return;
+    closed_ = true;
+    wake_up_.cancel();
+    dht_->shutdown({}, true);
+    socket_->stop();
+    // Not destroyed here: we may be inside one of its callbacks.
+    asio::post(executor_, [kept = std::shared_ptr<::dht::Dht>(std::move(dht_))] {});
+}
+
+void OpenDhtNode::register_types(bool refuse_foreign_types) {
+    using ::dht::InfoHash, ::dht::SockAddr, ::dht::Value, ::dht::ValueType;
+    using ValuePointer = std::shared_ptr<Value>;
+    // The types live no longer than the Dht, which we own.
+    const auto store = [this](InfoHash key, ValuePointer& value, const InfoHash&, const SockAddr&) {
+        return admit(key, *value);
+    };
+    const auto edit = [this](InfoHash key, const ValuePointer&, ValuePointer& value, const InfoHash&,
+                             const SockAddr&) { return admit(key, *value); };
+    if (refuse_foreign_types) {
+        // OpenDHT stores whatever has a type that it does not know. So it shall know them all.
+        const ValueType foreign(
+            0, "", std::chrono::seconds(1),
+            [](InfoHash, ValuePointer&, const InfoHash&, const SockAddr&) { return false; });
+        ValueType type = foreign;
+        for (unsigned id = 0; id <= 0xffff; ++id) {
+            type.id = static_cast<ValueType::Id>(id);
+            if (!is_our_type(type.id)) dht_->registerType(type);
+        }
+    }
+    for (const TypeOfValue& ours : kTypes)
+        dht_->registerType(ValueType(ours.id, "shoal record", ours.life, store, edit));
+}
+
+RecordFault OpenDhtNode::admit_record(const ::dht::InfoHash& info_hash, const ::dht::Value& value) {
+    if (!is_our_type(value.type) || value.isEncrypted() || value.recipient || !value.user_type.empty())
+        return RecordFault::malformed;
+    if (value.signature != kNoSignature) return RecordFault::malformed;
+    RecordFault fault = RecordFault::none;
+    const std::optional<SignedRecord> record = decode_record(value.data, fault);
+    if (!record) return fault;
+    const KeyHash key = to_key_hash(info_hash);
+    if (value.id != value_id(key, *record) || value.seq != static_cast<std::uint16_t>(record->sequence) ||
+        !has_owner(value, record->owner))
+        return RecordFault::malformed;
+    const WallTime now = clock_.wall_now();
+    if (record->expires > now && store_.holds(key, *record)) return RecordFault::none;
+    // Before the signature, which costs most.
+    fault = store_.would_refuse(key, *record, now);
+    if (fault != RecordFault::none && fault != RecordFault::quota) return fault;
+    fault = check_record(*record, key, now);
+    return fault != RecordFault::none ? fault : store_.offer(key, *record, now).fault;
+}
+
+bool OpenDhtNode::admit(const ::dht::InfoHash& key, const ::dht::Value& value) {
+    const RecordFault fault = admit_record(key, value);
+    ++refused_[static_cast<std::size_t>(fault)];
+    return fault == RecordFault::none;
+}
+
+std::optional<SignedRecord> OpenDhtNode::check(const KeyHash& key, const ::dht::Value& value) {
+    if (value.isEncrypted()) return std::nullopt;
+    RecordFault fault = RecordFault::none;
+    std::optional<SignedRecord> record = decode_record(value.data, fault);
+    if (!record) return std::nullopt;
+    const WallTime now = clock_.wall_now();
+    if (record->expires > now && store_.holds(key, *record)) return record;
+    if (check_record(*record, key, now) != RecordFault::none) return std::nullopt;
+    return record;
+}
+
+void OpenDhtNode::put(const KeyHash& key, const SignedRecord& record, Done done) {
+    dht_->put(to_info_hash(key), to_value(key, record, clock_.wall_now()),
+              ::dht::bindDoneCb(std::move(done)));
+    step_soon();
+}
+
+void OpenDhtNode::get(const KeyHash& key, Found found, Done done) {
+    ::dht::GetCallback on_values = [weak = weak_from_this(), key,
+                                    found = std::move(found)](const auto& values) {
+        const auto self = weak.lock();
+        if (!self || self->closed_) return false;
+        for (const auto& value : values)
+            if (const auto record = self->check(key, *value)) found(*record);
+        return true;
+    };
+    dht_->get(to_info_hash(key), std::move(on_values), ::dht::bindDoneCb(std::move(done)));
+    step_soon();
+}
+
+std::size_t OpenDhtNode::listen(const KeyHash& key, Found found) {
+    ::dht::ValueCallback on_values = [weak = weak_from_this(), key, found = std::move(found)](
+                                         const auto& values, bool expired) {
+        const auto self = weak.lock();
+        if (!self || self->closed_) return false;
+        if (expired) return true;
+        for (const auto& value : values)
+            if (const auto record = self->check(key, *value)) found(*record);
+        return true;
+    };
+    const std::size_t token = dht_->listen(to_info_hash(key), std::move(on_values));
+    step_soon();
+    return token;
+}
+
+void OpenDhtNode::cancel_listen(const KeyHash& key, std::size_t token) {
+    if (!closed_) dht_->cancelListen(to_info_hash(key), token);
+}
+
+void OpenDhtNode::ping(const asio::ip::udp::endpoint& endpoint, Done done) {
+    dht_->pingNode(to_sock_addr(endpoint), std::move(done));
+    step_soon();
+}
+
+std::size_t OpenDhtNode::good_nodes() const {
+    if (closed_) return 0;
+    return dht_->getNodesStats(AF_INET).good_nodes + dht_->getNodesStats(AF_INET6).good_nodes;
+}
+
+std::vector<::dht::InfoHash> OpenDhtNode::known_nodes() const {
+    std::vector<::dht::InfoHash> ids;
+    if (closed_) return ids;
+    for (const auto& node : dht_->exportNodes()) ids.push_back(node.id);
+    return ids;
+}
+
+std::vector<std::string> OpenDhtNode::observed_addresses() {
+    std::vector<std::string> addresses;
+    if (closed_) return addresses;
+    for (const auto& address : dht_->getPublicAddress(0)) addresses.push_back(address.toString());
+    return addresses;
+}
+
+void OpenDhtNode::step(const std::uint8_t* data, std::size_t size, const ::dht::SockAddr& from) {
+    if (closed_) return;
+    ::dht::time_point next = ::dht::time_point::max();
+    try {
+        next = dht_->periodic(data, size, from, ::dht::clock::now());
+        if (closed_) return;
+        if (size > 0) greet(from);
+        dht_->updateStatus(AF_INET);
+        dht_->updateStatus(AF_INET6);
+    } catch (const std::exception& error) {
+        log_.warning(std::string("directory: OpenDHT failed: ") + error.what());
+        next = ::dht::clock::now() + std::chrono::seconds(1);
+    }
+    if (next == ::dht::time_point::max()) return;
+    wake_up_.expires_at(next);
+    wake_up_.async_wait([weak = weak_from_this()](const std::error_code& error) {
+        if (const auto self = weak.lock(); self && !error) self->step(nullptr, 0, {});
+    });
+}
+
+/// OpenDHT trusts a node only once it has answered us, and would ask a newcomer only after a second or more.
+void OpenDhtNode::greet(const ::dht::SockAddr& from) {
+    if (greeted_.size() >= kMaximumGreeted) greeted_.clear();
+    if (!greeted_.insert(from).second) return;
+    dht_->pingNode(from);
+    step_soon();
+}
+
+void OpenDhtNode::step_soon() {
+    if (std::exchange(step_is_posted_, true)) return;
+    asio::post(executor_, [weak = weak_from_this()] {
+        const auto self = weak.lock();
+        if (!self) return;
+        self->step_is_posted_ = false;
+        self->step(nullptr, 0, {});
+    });
+}
+
+}  // namespace shoal::dht

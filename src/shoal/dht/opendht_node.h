@@ -1,0 +1,88 @@
+// One node of OpenDHT that runs on our own thread and stores nothing but our records. Internal to dht/.
+//
+// We use OpenDHT's ::dht::Dht itself and not its DhtRunner: that would add two threads, hold operations back
+// while it connects, and let through to the store whatever carries an RSA signature of anybody.
+//
+// How a record becomes an OpenDHT value (the lib's way of replacing values dictates it): listeners are told
+// of a changed value only if it keeps its id and its 16-bit `seq` grows, and `seq` travels only in values
+// that have an owner key and a signature. So the value's id is a hash of the record's name and of the upper
+// bits of its sequence number, `seq` has the lower bits, the owner is the record's owner, and the outer
+// signature one byte that nobody checks. The record inside is what counts.
+#pragma once
+
+#include <array>
+#include <asio/any_io_executor.hpp>
+#include <asio/steady_timer.hpp>
+#include <memory>
+#include <opendht/dht.h>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "shoal/base/clock.h"
+#include "shoal/base/log.h"
+#include "shoal/dht/record_store.h"
+#include "shoal/dht/udp_socket.h"
+
+namespace shoal::dht {
+
+struct OpenDhtSettings;
+
+using RefusalCounts = std::array<std::uint64_t, 8>;  // by RecordFault
+
+::dht::InfoHash to_info_hash(const KeyHash& key);
+std::shared_ptr<::dht::Value> to_value(const KeyHash& key, const SignedRecord& record, WallTime now);
+
+/// Thread: the one of the executor. Callbacks of OpenDHT may come inside any call.
+class OpenDhtNode : public std::enable_shared_from_this<OpenDhtNode> {
+  public:
+    OpenDhtNode(asio::any_io_executor executor, Clock& clock, const OpenDhtSettings& settings, Log log);
+    /// To be called once, after construction.
+    void start();
+    /// No callback comes after this.
+    void close();
+    bool closed() const { return closed_; }
+
+    using Done = std::function<void(bool ok)>;
+    using Found = std::function<void(const SignedRecord&)>;
+    void put(const KeyHash& key, const SignedRecord& record, Done done);
+    /// Calls `found` with checked records, the same or older ones included.
+    void get(const KeyHash& key, Found found, Done done);
+    std::size_t listen(const KeyHash& key, Found found);
+    void cancel_listen(const KeyHash& key, std::size_t token);
+    void ping(const asio::ip::udp::endpoint& endpoint, Done done);
+
+    /// Other nodes that have answered lately.
+    std::size_t good_nodes() const;
+    std::vector<::dht::InfoHash> known_nodes() const;
+    /// Addresses under which others see us.
+    std::vector<std::string> observed_addresses();
+
+    RecordStore& store() { return store_; }
+    const UdpSocket& socket() const { return *socket_; }
+    const RefusalCounts& refused() const { return refused_; }
+
+  private:
+    void register_types(bool refuse_foreign_types);
+    bool admit(const ::dht::InfoHash& key, const ::dht::Value& value);
+    RecordFault admit_record(const ::dht::InfoHash& key, const ::dht::Value& value);
+    std::optional<SignedRecord> check(const KeyHash& key, const ::dht::Value& value);
+    /// Lets OpenDHT do what is due, now or soon.
+    void step(const std::uint8_t* data, std::size_t size, const ::dht::SockAddr& from);
+    void step_soon();
+    void greet(const ::dht::SockAddr& from);
+
+    asio::any_io_executor executor_;
+    Clock& clock_;
+    Log log_;
+    RecordStore store_;
+    RefusalCounts refused_{};
+    std::shared_ptr<UdpSocket> socket_;
+    std::unique_ptr<::dht::Dht> dht_;
+    asio::steady_timer wake_up_;
+    std::set<::dht::SockAddr> greeted_;  // nodes that we have asked for a sign of life
+    bool step_is_posted_ = false;
+    bool closed_ = false;
+};
+
+}  // namespace shoal::dht
