@@ -134,12 +134,13 @@ void ProgressBook::judge(TimePoint now) {
     if (full && !full_since_) full_since_ = now;
 }
 
-// A peer is granted twice the time of a micro-batch, from its last report. A report after the batch was full
-// grants no more time: whoever sends it knows that the others wait (or that it need not join), and a peer
-// that only talks must not hold up the swarm.
+// A peer is granted twice the time of a micro-batch, from its last report (and for its first one, whose time
+// nobody knows yet, what is usual). A report after the batch was full grants no more time: whoever sends it
+// knows that the others wait (or that it need not join), and a peer that only talks must not hold up the
+// swarm.
 std::vector<ExpectedPeer> ProgressBook::expected(
     Step step, TimePoint now, const std::function<bool(const Progress&)>& unreachable) const {
-    constexpr double kFactor = 2.0, kSlack = 0.25, kLongest = 60.0;
+    constexpr double kFactor = 2.0, kSlack = 0.25, kLongest = 60.0, kFirstMicroBatch = 20.0;
     const TimePoint full_since = full_since_.value_or(now);
     std::vector<ExpectedPeer> all;
     for (const auto& [peer, entry] : entries_) {
@@ -148,8 +149,9 @@ std::vector<ExpectedPeer> ProgressBook::expected(
         const bool helper = progress.role == Role::auxiliary && value(progress.step) <= value(step);
         const bool trainer = progress.role != Role::auxiliary && progress.training && progress.step == step;
         if (!helper && !trainer) continue;
-        const double patience =
-            helper ? kSlack : std::min(kFactor * progress.micro_batch_seconds + kSlack, kLongest);
+        const bool has_speed = progress.micro_batch_seconds > 0;
+        const double work = has_speed ? kFactor * progress.micro_batch_seconds : kFirstMicroBatch;
+        const double patience = helper ? kSlack : std::min(work + kSlack, kLongest);
         const TimePoint since =
             helper ? full_since : std::min(entry.received, full_since + from_seconds(kSlack));
         ExpectedPeer one;

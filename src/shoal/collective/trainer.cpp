@@ -120,20 +120,27 @@ awaitable<bool> Trainer::wait_for_companions() {
     co_return !is_behind();
 }
 
-/// The peers at our step, and the companions that may still be taking the last step.
+/// The peers at our step, and all companions: those that may still be taking the last step get the time for
+/// it; those that are not to be heard of are not waited for, but count for the quorum that the round needs
+/// (group_matching.h).
 std::vector<ExpectedPeer> Trainer::expected() const {
     constexpr double kLongest = 60.0;
     std::vector<ExpectedPeer> all = progress_.expected(step_);
-    const std::vector<PeerId> last = companions_.last();
-    for (const Progress& peer : progress_.peers()) {
-        const bool companion = std::find(last.begin(), last.end(), peer.peer) != last.end();
-        if (!companion || !peer.training || peer.peer == network_.self() || next(peer.step) != step_)
-            continue;
+    const std::vector<Progress> live = progress_.peers();
+    for (const PeerId& companion : companions_.last()) {
+        const auto is_it = [&companion](const auto& other) { return other.peer == companion; };
+        const bool listed = std::any_of(all.begin(), all.end(), is_it);
+        if (listed || companion == network_.self() || progress_.has_left(companion)) continue;
         ExpectedPeer one;
-        one.peer = peer.peer;
-        one.role = peer.role;
-        one.ready_by = decided_at_ + from_seconds(std::min(
-                                         0.25 + 3 * apply_seconds_ + 2 * peer.micro_batch_seconds, kLongest));
+        one.peer = companion;
+        one.ready_by = decided_at_;
+        const auto known = std::find_if(live.begin(), live.end(), is_it);
+        if (known != live.end()) {
+            one.role = known->role;
+            const bool still_applies = known->training && next(known->step) == step_;
+            const double patience = 0.25 + 3 * apply_seconds_ + 2 * known->micro_batch_seconds;
+            if (still_applies) one.ready_by = decided_at_ + from_seconds(std::min(patience, kLongest));
+        }
         all.push_back(one);
     }
     return all;
