@@ -112,7 +112,10 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
         stream.finish();
         // The receiver ends the session; if we returned now, the stream would be reset before it has read
         // this.
-        while (co_await next_request(stream)) {
+        bool more = true;
+        while (more) {
+            const std::optional<net::Message> ignored = co_await next_request(stream);
+            more = ignored.has_value();
         }
     }
 
