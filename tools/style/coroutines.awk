@@ -1,6 +1,7 @@
 # Finds the coroutine expressions that g++ 12 miscompiles (ARCHITECTURE.md, 'Compilers'): in a full-expression with co_await,
 # a temporary that is a braced aggregate or a capturing lambda is destroyed twice. Whether `T{}` is an aggregate cannot be
-# seen here, so every brace is refused, but for the body of a lambda that captures nothing.
+# seen here, so every brace is refused, but for the body of a lambda that captures nothing. So is the class
+# that a loop's condition awaits; here too the type cannot be seen, and every such condition is refused.
 #
 # Prints FILE:LINE: reason. One pass over the tokens with a stack of open brackets. A 'frame' is a block of statements: a
 # function's, a loop's, a lambda's. A full-expression ends at `;`, at the start and end of a block, and at the `)` of if,
@@ -26,6 +27,11 @@ function is_introducer() {  # does this '[' start a lambda (and not an index, an
     if (previous ~ /^[A-Za-z0-9_]/ || previous ~ /^[])"'>]$/) return 0
     if (previous ~ /^&/ && before_previous == "auto") return 0
     return 1
+}
+
+function within_loop_condition(    i) {
+    for (i = brackets; i > 0 && opened[i] ~ /^(round|square|value|loop)$/; i--) if (opened[i] == "loop") return 1
+    return 0
 }
 
 # A brace that belongs to a value, by how clang-format sets it: `T{`, `= {`, `({`, `, {`, `return {`.
@@ -66,8 +72,10 @@ function close_brace() {
 function take(token, space) {
     if (token == "co_await") {
         awaits[frame] = 1
+        if (within_loop_condition()) finding("co_await in the condition of a loop: await into a variable of the loop's body")
     } else if (token == "(") {
-        open_bracket(previous ~ /^(if|while|for|switch|constexpr)$/ ? "control" : "round")
+        kind = previous == "while" ? "loop" : "control"
+        open_bracket(previous ~ /^(if|while|for|switch|constexpr)$/ ? kind : "round")
     } else if (token == "[") {
         if (is_introducer()) {
             open_bracket("introducer")
@@ -79,7 +87,7 @@ function take(token, space) {
         if (brackets > 0) {
             closed = opened[brackets]
             brackets--
-            if (closed == "control") end_expression()
+            if (closed == "control" || closed == "loop") end_expression()
             if (closed == "introducer") {
                 lambda[brackets] = 1
                 if (captures) finding("a capturing lambda in an expression with co_await: name it first")

@@ -23,6 +23,12 @@ awaitable<void> bad(Executor executor, int value, bool choice) {
     if (co_await call(Parameters{value})) {  // refused
         other();
     }
+    while (co_await next()) other();  // refused
+    while (!(co_await next()).empty()) {  // refused
+        other();
+    }
+    do other();
+    while (co_await next());  // refused
     while (co_await call({value})) other();  // refused
     for (const int item : co_await list(Parameters{value})) other(item);  // refused
     co_return co_await call({value});  // refused

@@ -24,7 +24,8 @@ awaitable<void> good(Executor executor, int value, bool choice) {
         co_await other();
     }
     if (auto found = table.find(key); found != table.end()) co_await other();
-    while (co_await next()) {
+    while (more) {
+        more = co_await next();
         use({value});
     }
     for (const int item : {1, 2, 3}) {
