@@ -1,10 +1,13 @@
 #include "shoal/command.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <sstream>
 
 #include "shoal/base/error.h"
+#include "shoal/run/schema.h"
 #include "shoal/run/version.h"
 
 namespace shoal::app {
@@ -18,7 +21,7 @@ constexpr const char* kDescription =
     "  shoal train my_run.toml --name first --port 31337       the first peer\n"
     "  shoal train my_run.toml --bootstrap HOST:31337          any other one, anywhere\n"
     "  shoal status my_run.toml --bootstrap HOST:31337         watch the run from outside\n"
-    "  shoal doctor my_run.toml --bootstrap HOST:31337         what is wrong with this machine?";
+    "  shoal doctor my_run.toml --bootstrap HOST:31337         what is wrong with this machine?\n";
 
 constexpr const char* kFooter =
     "Every sub-command has a --help of its own. Exit codes: 0 all is well, 1 failure, 2 bad input.";
@@ -41,6 +44,36 @@ int run_guarded(const std::function<int()>& work) {
         return print_error(std::string("unexpected: ") + error.what() + ". This is a bug; please report it",
                            kFailure);
     }
+}
+
+/// Without the full stop.
+std::string first_line(const std::string& text) {
+    std::string line = text.substr(0, text.find('\n'));
+    if (line.ends_with('.')) line.pop_back();
+    return line;
+}
+
+/// The list of sub-commands shows the first line of each description only.
+class Formatter : public CLI::Formatter {
+  public:
+    std::string make_subcommand(const CLI::App* sub) const override {
+        const std::string whole = sub->get_description();
+        std::stringstream out;
+        CLI::detail::format_help(out, sub->get_name(), first_line(whole), get_column_width());
+        return out.str();
+    }
+};
+
+/// "shoal sed": CLI11 would only say that a sub-command is missing.
+void refuse_unknown(const CLI::App& app, int argc, char** argv) {
+    if (argc < 2 || argv[1][0] == '-') return;
+    std::vector<std::string> names;
+    for (const CLI::App* sub : app.get_subcommands({})) names.push_back(sub->get_name());
+    if (std::find(names.begin(), names.end(), argv[1]) != names.end()) return;
+    const std::string guess = run::nearest(argv[1], names);
+    throw Error(ErrorKind::invalid_argument,
+                "there is no sub-command '" + std::string(argv[1]) + "'" +
+                    (guess.empty() ? "; `shoal --help` lists them" : " (did you mean '" + guess + "'?)"));
 }
 
 /// The deepest sub-command that was named, to point at its help.
@@ -77,19 +110,26 @@ int run_program(int argc, char** argv, const std::vector<Command>& commands,
     app.footer(kFooter);
     app.set_version_flag("--version", std::string("shoal ") + run::kVersion);
     app.require_subcommand(1);
-    app.get_formatter()->column_width(34);
+    const auto formatter = std::make_shared<Formatter>();
+    formatter->column_width(34);
+    app.formatter(formatter);
     app.failure_message([](const CLI::App*, const CLI::Error&) { return std::string(); });
 
     std::function<int()> chosen;
     const auto add = [&](const Command& command) {
         CLI::App* sub = app.add_subcommand(command.name, command.summary);
+        sub->footer("");
         const std::function<int()> work = command.declare ? command.declare(*sub) : std::function<int()>();
+        // The help of a sub-command begins with its line in the list.
+        const std::string more = sub->get_description();
+        if (more != command.summary) sub->description(command.summary + ".\n\n" + more + "\n");
         sub->callback([&chosen, work] { chosen = work; });
     };
     for (const Command& command : commands) add(command);
     for (const Command& command : elsewhere) add(command);
 
     try {
+        refuse_unknown(app, argc, argv);
         app.parse(argc, argv);
     } catch (const CLI::Success& help) {
         return app.exit(help);
