@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 
 #include "averager_harness.h"
@@ -78,30 +77,27 @@ void expect_exact(AveragerSwarm& swarm, const AveragerSwarm::Peer& peer) {
     EXPECT_LT(worst, 1e-5);
 }
 
-/// The members of a round have one verdict (or are cut off), and at most one round is averaged. Returns that one's verdict, or
-/// else that of a failed round, or nothing if everybody was cut off.
-std::optional<Verdict> the_verdict(AveragerSwarm& swarm) {
-    std::optional<Verdict> averaged, failed;
+/// The members of a round have one verdict (or are cut off), and at most one round of the step is averaged.
+void expect_one_verdict(AveragerSwarm& swarm) {
+    std::vector<Verdict> decided;
+    std::optional<Verdict> averaged;
     const std::vector<float>* bits = nullptr;
     for (std::size_t i = 0; i < swarm.size(); ++i) {
         const AveragerSwarm::Peer& peer = swarm[i];
-        if (!peer.verdict || peer.verdict->outcome == Verdict::Outcome::cut_off) continue;
-        if (peer.verdict->outcome == Verdict::Outcome::failed) {
-            if (failed && names(*failed) == names(*peer.verdict)) expect_same(*failed, *peer.verdict);
-            failed = peer.verdict;
-            continue;
+        for (const Verdict& verdict : peer.history) {
+            if (verdict.outcome == Verdict::Outcome::cut_off || verdict.contributors.empty()) continue;
+            for (const Verdict& other : decided)
+                if (names(other) == names(verdict) && other.attempt == verdict.attempt) expect_same(other, verdict);
+            decided.push_back(verdict);
+            if (verdict.outcome != Verdict::Outcome::averaged) continue;
+            if (averaged) expect_same(*averaged, verdict);
+            averaged = verdict;
+            if (peer.role == Role::auxiliary) continue;
+            if (bits == nullptr) bits = &peer.result;
+            EXPECT_EQ(std::memcmp(bits->data(), peer.result.data(), bits->size() * sizeof(float)), 0);
+            expect_exact(swarm, peer);
         }
-        if (averaged) expect_same(*averaged, *peer.verdict);
-        averaged = peer.verdict;
-        if (peer.role == Role::auxiliary) continue;
-        if (bits == nullptr) bits = &peer.result;
-        EXPECT_EQ(std::memcmp(bits->data(), peer.result.data(), bits->size() * sizeof(float)), 0);
-        expect_exact(swarm, peer);
     }
-    if (averaged && failed) {
-        EXPECT_NE(names(*averaged), names(*failed));
-    }
-    return averaged ? averaged : failed;
 }
 
 SwarmSettings small() {
@@ -112,50 +108,55 @@ SwarmSettings small() {
 }
 
 /// One round with one fault. Returns whether the fault came before the round was over.
-bool play(const Scenario& scenario) {
+bool play(const Scenario& scenario, std::size_t& all_well) {
     SCOPED_TRACE(name_of(scenario.fault) + " of peer " + std::to_string(scenario.victim) + " after message " +
                  std::to_string(scenario.after) + ", seed " + std::to_string(scenario.seed));
     AveragerSwarm swarm(scenario.seed, small());
-    if (std::getenv("SHOAL_TEST_LOG")) swarm.log = Log::to_stderr("t", LogLevel::debug);
+    swarm.retry = true;
     build(swarm);
     bool happened = false;
     inject(swarm, scenario, happened);
     const TimePoint start = swarm.now();
     swarm.start_all();
-    const bool finished = swarm.finish(30s);
+    const bool finished = swarm.finish(60s);
     EXPECT_TRUE(finished);
     if (!happened || !finished) return happened;
+    expect_one_verdict(swarm);
     const bool stops = scenario.fault == Fault::crash || scenario.fault == Fault::freeze;
     const bool splits = scenario.fault == Fault::partition_one || scenario.fault == Fault::partition_half;
-    const std::optional<Verdict> verdict = the_verdict(swarm);
-    EXPECT_TRUE(verdict);
-    TimePoint last = start;
     std::size_t cut_off = 0;
+    TimePoint last = start;
     for (std::size_t i = 0; i < swarm.size(); ++i) {
+        const AveragerSwarm::Peer& peer = swarm[i];
         if (swarm.stopped(i)) continue;
-        if (!swarm[i].verdict) ADD_FAILURE() << "peer " << i << ": " << describe(swarm[i].error);
-        else if (swarm[i].verdict->outcome == Verdict::Outcome::cut_off) ++cut_off;
-        else last = std::max(last, swarm[i].ended);
+        if (!peer.verdict || peer.verdict->outcome == Verdict::Outcome::failed) {
+            ADD_FAILURE() << "peer " << i << ": " << (peer.verdict ? peer.verdict->cause : describe(peer.error));
+            continue;
+        }
+        if (peer.verdict->outcome == Verdict::Outcome::cut_off) {
+            ++cut_off;
+            continue;
+        }
+        last = std::max(last, peer.ended);
+        // Who fails for good is named, and the others average without it.
+        if (stops && peer.history.size() > 1) {
+            const std::vector<PeerId> members = names(*peer.verdict);
+            EXPECT_EQ(std::count(members.begin(), members.end(), swarm[scenario.victim].id), 0);
+            EXPECT_GE(members.size(), 3u);
+        }
     }
-    // The majority of those that can talk to each other is never cut off, and loses little time (1 s is the time that a peer
-    // has to get ready; none is lost in the round itself).
-    const std::size_t allowed = stops ? 0 : scenario.fault == Fault::cut ? 0 : scenario.fault == Fault::partition_one ? 1 : 2;
+    // Those that can talk to each other and are the majority are never cut off, and lose little time: the rounds themselves
+    // take milliseconds. (Of two halves, members of a round that was just beginning may be cut off on both sides. A client that
+    // hangs on a frozen leader whose word has reached only others learns of it when they are done.)
+    const std::size_t allowed = scenario.fault == Fault::partition_half  ? 5
+                                : scenario.fault == Fault::partition_one ? 1
+                                : scenario.fault == Fault::freeze        ? 1
+                                                                         : 0;
     EXPECT_LE(cut_off, allowed);
+    all_well += stops && cut_off == 0;
     if (!splits) {
-        EXPECT_LT(seconds(last - start), 3.2);
+        EXPECT_LT(seconds(last - start), 3.0);
     }
-    if (!verdict || verdict->outcome == Verdict::Outcome::averaged || !stops) return happened;
-    // The next attempt, without the lost peer, succeeds.
-    EXPECT_EQ(verdict->lost, std::vector<PeerId>{swarm[scenario.victim].id}) << verdict->cause;
-    const TimePoint again = swarm.now();
-    swarm.start_all(Step{1}, verdict->attempt + 1, verdict->lost);
-    EXPECT_TRUE(swarm.finish(30s));
-    const std::optional<Verdict> second = the_verdict(swarm);
-    EXPECT_TRUE(second && second->outcome == Verdict::Outcome::averaged) << (second ? second->cause : "cut off");
-    if (second) {
-        EXPECT_EQ(second->contributors.size(), 4u);
-    }
-    EXPECT_LT(seconds(swarm.now() - again), 2.5);
     return happened;
 }
 
@@ -166,9 +167,12 @@ TEST_P(EveryMessage, leads_all_to_the_same_verdict) {
     std::tie(scenario.fault, scenario.victim) = GetParam();
     for (std::uint64_t seed = 1; seed <= 2; ++seed) {
         scenario.seed = seed;
-        std::uint64_t injected = 0;
-        for (scenario.after = 1; play(scenario) && !HasFailure(); ++scenario.after) ++injected;
+        std::uint64_t injected = 0, all_well = 0;
+        for (scenario.after = 1; play(scenario, all_well) && !HasFailure(); ++scenario.after) ++injected;
         EXPECT_GT(injected, 5u);
+        if (scenario.fault == Fault::crash || scenario.fault == Fault::freeze) {
+            EXPECT_GE(all_well + 3, injected);
+        }
     }
 }
 

@@ -47,6 +47,7 @@ class AveragerSwarm {
         std::shared_ptr<Averager> averager;
         std::vector<float> contribution, result;
         std::optional<Verdict> verdict;
+        std::vector<Verdict> history;  // all verdicts, the last one included
         std::exception_ptr error;
         bool running = false;
         TimePoint ended;
@@ -95,6 +96,7 @@ class AveragerSwarm {
         peer.verdict.reset();
         peer.error = nullptr;
         peer.running = true;
+        step_ = step;
         RoundRequest request;
         request.step = step;
         request.attempt = attempt;
@@ -109,7 +111,12 @@ class AveragerSwarm {
                            peer.running = false;
                            peer.ended = simulation_.clock().now();
                            peer.error = e;
-                           if (!e) peer.verdict = std::move(v);
+                           if (e) return;
+                           peer.verdict = v;
+                           peer.history.push_back(v);
+                           if (!retry || v.outcome != Verdict::Outcome::failed || v.attempt >= 10) return;
+                           const std::size_t at = index_of(peer.id);
+                           if (!stopped(at)) start(at, step_, v.attempt + 1, v.lost, std::chrono::milliseconds(200));
                        }));
     }
 
@@ -159,6 +166,13 @@ class AveragerSwarm {
         throw std::logic_error("no such peer");
     }
 
+    std::size_t index_of(const PeerId& id) const {
+        for (std::size_t i = 0; i < peers_.size(); ++i)
+            if (peers_[i].id == id) return i;
+        throw std::logic_error("no such peer");
+    }
+
+    bool retry = false;           ///< a peer whose round failed tries again at once, as training does
     std::set<PeerId> hidden;  ///< peers that nobody expects
     Log log;
 
@@ -181,6 +195,7 @@ class AveragerSwarm {
     sim::Simulation simulation_;
     sim::SimulatedInternet internet_;
     std::deque<Peer> peers_;
+    Step step_{};
 };
 
 }  // namespace shoal::collective

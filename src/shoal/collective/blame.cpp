@@ -35,6 +35,12 @@ Culprits find_culprits(const std::vector<Observation>& observations, const std::
             ++blamed[blame.member];
             links.insert(std::minmax(from, blame.member));
         }
+    // Whoever is silent explains every complaint about it, and takes nobody with it.
+    for (std::size_t member = 0; member < blamed.size(); ++member) {
+        if (!silent[member] || blamed[member] == 0) continue;
+        lost.insert(member);
+        if (cause.empty()) cause = cause_of(member, observations, plan);
+    }
     const auto drop_links_of = [&links](std::size_t member) {
         std::erase_if(links, [member](const Pair& link) { return link.first == member || link.second == member; });
     };
@@ -44,7 +50,7 @@ Culprits find_culprits(const std::vector<Observation>& observations, const std::
             const auto degree = std::count_if(links.begin(), links.end(), [member](const Pair& link) {
                 return link.first == member || link.second == member;
             });
-            return std::tuple(degree, blamed[member], static_cast<bool>(silent[member]), member != proposer, member);
+            return std::tuple(degree, blamed[member], member != proposer, member);
         };
         std::size_t worst = 0;
         for (std::size_t member = 1; member < observations.size(); ++member)

@@ -33,6 +33,10 @@ constexpr Duration kTryAgainAfter = std::chrono::milliseconds(500);
 /// expected() may change at any time.
 constexpr Duration kLookAgainAfter = std::chrono::milliseconds(250);
 
+bool is_member(const std::vector<Lobby::GuestPointer>& members, const PeerId& peer) {
+    return std::any_of(members.begin(), members.end(), [&peer](const auto& guest) { return guest->join.peer == peer; });
+}
+
 bool contains(const std::vector<PeerId>& peers, const PeerId& peer) {
     return std::find(peers.begin(), peers.end(), peer) != peers.end();
 }
@@ -103,9 +107,9 @@ std::optional<MatchOutcome> GroupMatching::look(TimePoint& wake_at) {
     std::optional<PeerId> best;
     for (auto& [peer, candidate] : candidates_) {
         if (!candidate.ruled_out.empty() || is_late(peer, candidate, now, wake_at)) continue;
-        if (!best || rank(peer) < rank(*best)) best = peer;
+        if (!best || comes_before(peer, *best)) best = peer;
     }
-    if (can_lead(settings_.role) && (!best || rank(self_) < rank(*best))) return lead(wake_at);
+    if (can_lead(settings_.role) && (!best || comes_before(self_, *best))) return lead(wake_at);
     if (!best) return wait_for_a_leader(wake_at);
     return follow(*best, wake_at);
 }
@@ -119,7 +123,7 @@ std::optional<MatchOutcome> GroupMatching::follow(const PeerId& leader, TimePoin
     is_late(leader, candidate, clock_.now(), wake_at);
     // One that this peer has joined before and that is not late stays joined only if it is better: else it would count on us.
     for (auto& [peer, other] : candidates_) {
-        const bool better = rank(peer) < rank(leader);
+        const bool better = comes_before(peer, leader);
         if (peer != leader && other.asked && !better && other.answer != Answer::busy) stop_asking(peer);
     }
     return std::nullopt;
@@ -130,11 +134,17 @@ std::optional<MatchOutcome> GroupMatching::lead(TimePoint& wake_at) {
     const std::vector<Lobby::GuestPointer> members = fitting_guests();
     bool wait = false;
     for (const ExpectedPeer& expected : expected_) {
-        const auto joined = [&expected](const Lobby::GuestPointer& guest) { return guest->join.peer == expected.peer; };
-        if (std::any_of(members.begin(), members.end(), joined)) continue;
+        if (is_member(members, expected.peer)) continue;
         if (waits_for(expected, wake_at)) wait = true;
     }
     const TimePoint now = clock_.now();
+    // A lost peer that lives (its link broke, say) learns of the verdict as we did, and is on its way.
+    for (const PeerId& peer : welcome_) {
+        const TimePoint due = started_ + (network_.is_connected(peer) ? kProbeTime : kProbeTime / 2);
+        if (now >= due || is_member(members, peer)) continue;
+        wake_at = std::min(wake_at, due);
+        wait = true;
+    }
     for (const auto& [peer, candidate] : candidates_) {
         const bool busy = candidate.asked && candidate.answer == Answer::busy;
         if (busy && !is_late(peer, candidate, now, wake_at)) wait = true;  // until that round is over
@@ -159,6 +169,7 @@ std::optional<MatchOutcome> GroupMatching::lead(TimePoint& wake_at) {
 bool GroupMatching::is_quorum(const std::vector<Lobby::GuestPointer>& members) const {
     std::map<PeerId, bool> present;  // ascending
     for (const ExpectedPeer& expected : expected_) present[expected.peer] = false;
+    for (const PeerId& peer : welcome_) present[peer] = false;  // or two halves could lose each other, and both go on
     for (const Lobby::GuestPointer& guest : members) present[guest->join.peer] = true;
     present[self_] = true;
     std::vector<bool> flags;
@@ -217,13 +228,12 @@ bool GroupMatching::waits_for(const ExpectedPeer& expected, TimePoint& wake_at) 
     if (!candidate.ruled_out.empty()) return false;
     if (!is_lost && until(expected.ready_by + kSlack)) return true;
     if (!candidate.asked) ask(expected.peer);
-    if (!candidate.probed) candidate.asked_at = now;
-    candidate.probed = true;
+    if (!candidate.probed_at) candidate.probed_at = now;
     // One that is ready, too, learns from our join that we lead, and comes. One that must be dialled needs longer.
     const bool coming = candidate.answer == Answer::hold && candidate.ready;
     if (candidate.answer != Answer::none && !coming) return false;
     const bool dialling = !is_lost && !network_.is_connected(expected.peer);
-    return until(candidate.asked_at + (coming ? 2 * kProbeTime : dialling ? kLateAfter : kProbeTime));
+    return until(*candidate.probed_at + (coming ? 2 * kProbeTime : dialling ? kLateAfter : kProbeTime));
 }
 
 std::optional<MatchOutcome> GroupMatching::begin(const std::vector<Lobby::GuestPointer>& members) {
@@ -249,8 +259,20 @@ MatchOutcome GroupMatching::fail(const std::string& cause, bool cut_off) const {
 
 // ---- what is known -----------------------------------------------------------------------------------------------------
 
+/// The order of candidates. Those that the last round lost come last (this peer may be one of them): nobody waits for them.
+bool GroupMatching::comes_before(const PeerId& a, const PeerId& b) const {
+    const bool a_lost = contains(request_.excluded, a), b_lost = contains(request_.excluded, b);
+    if (a_lost != b_lost) return b_lost;
+    return leader_rank(a, request_.step, attempt_) < leader_rank(b, request_.step, attempt_);
+}
+
 void GroupMatching::refresh_expected() {
     expected_ = request_.expected ? request_.expected() : std::vector<ExpectedPeer>();
+    welcome_.clear();
+    for (const ExpectedPeer& expected : expected_) {
+        if (!contains(request_.excluded, expected.peer) || expected.peer == self_) continue;
+        welcome_.push_back(expected.peer);
+    }
     const auto unwanted = [this](const ExpectedPeer& e) { return e.peer == self_ || contains(request_.excluded, e.peer); };
     std::erase_if(expected_, unwanted);
     for (const ExpectedPeer& expected : expected_)
@@ -292,7 +314,7 @@ void GroupMatching::learn_candidates_from_guests() {
         if (guest->join.step != request_.step || !can_lead(guest->join.role)) continue;
         Candidate& candidate = candidates_[guest->join.peer];
         // It lives and wants to take part; if it is the better one, it is worth another try.
-        const bool better = rank(guest->join.peer) < rank(self_);
+        const bool better = comes_before(guest->join.peer, self_);
         if (better && !candidate.ruled_out.empty() && guest->joined_at > candidate.ruled_out_at) {
             stop_asking(guest->join.peer);
             candidate.ruled_out.clear();
@@ -303,7 +325,8 @@ void GroupMatching::learn_candidates_from_guests() {
 /// True if nobody should wait for this candidate's lead at the moment; else until when it is not late.
 bool GroupMatching::is_late(const PeerId& peer, const Candidate& candidate, TimePoint now, TimePoint& wake_at) const {
     if (!candidate.asked) return false;
-    TimePoint due = candidate.asked_at + kLateAfter;
+    // One that was connected before is dialled again in no time, or it is dead.
+    TimePoint due = candidate.asked_at + (candidate.retries > 0 ? kProbeTime : kLateAfter);
     if (candidate.answer == Answer::busy) due = candidate.heard_at + settings_.join_timeout;
     if (candidate.answer == Answer::hold && candidate.ready) {
         const Duration wait = std::min(candidate.wait, 10 * settings_.join_timeout);
@@ -370,7 +393,8 @@ void GroupMatching::stop_asking(const PeerId& peer) {
     ++candidate.generation;
     if (candidate.stream) candidate.stream->finish();
     candidate.stream.reset();
-    candidate.asked = candidate.probed = false;
+    candidate.asked = false;
+    candidate.probed_at.reset();
     candidate.answer = Answer::none;
 }
 
@@ -468,7 +492,7 @@ void GroupMatching::take_offered_begin() {
 void GroupMatching::take_redirect(const PeerId& from, const std::string& bytes) {
     const PeerId leader = PeerId::from_bytes(as_bytes(std::string_view(bytes)));
     // Only upwards, so that nobody can be sent in circles.
-    if (leader == self_ || !(rank(leader) < rank(from))) throw Error(ErrorKind::protocol_violation, "sent us to a worse leader");
+    if (leader == self_ || !comes_before(leader, from)) throw Error(ErrorKind::protocol_violation, "sent us to a worse leader");
     Candidate& candidate = candidates_[leader];
     const bool tried_already = !candidate.ruled_out.empty();
     if (tried_already) {

@@ -1,6 +1,7 @@
 // Finding the group of one round: who leads, who is in, when it begins.
 //
-// Candidates for the lead are this peer and all expected and joining peers that are no clients, ordered by leader_rank. Each peer
+// Candidates for the lead are this peer and all expected and joining peers that are no clients, ordered by leader_rank (those that the
+// last round lost come last). Each peer
 // believes in the first candidate that is not ruled out: the others join it (and stay joined until it begins), it waits for them.
 // A candidate is ruled out when it cannot be reached, refuses, or is past this step; and it is passed over as long as it is
 // late (not ready by the time that its own reports promise, or silent). A join to one that is late stays open: when it wakes up,
@@ -10,7 +11,7 @@
 // The leader begins when all expected peers have joined, or the missing ones are lost, or have had their time and answered
 // nothing else when asked. That last question is a join, too: it finds out whether they are together somewhere else. The order
 // of candidates is total, so nobody waits in a circle. A group must be a quorum (majority, or half with the lowest PeerId) of
-// the peers that are expected and not excluded: the smaller side of a split network does not go on by itself.
+// all expected peers, excluded ones too: the smaller side of a split network does not go on by itself.
 #pragma once
 
 #include <map>
@@ -64,7 +65,7 @@ class GroupMatching {
         Duration wait{0};           // with hold: how long it means to wait
         std::string ruled_out;      // why; empty: it is not
         TimePoint ruled_out_at;
-        bool probed = false;        // asked because it was missing
+        std::optional<TimePoint> probed_at;  // first missed by us as the leader, since asked
         net::StreamPointer stream;  // of the join
         unsigned retries = 0;       // after broken connections
         unsigned generation = 0;    // of the question; answers to older ones are ignored
@@ -104,7 +105,7 @@ class GroupMatching {
     void take_offered_begin();
     void take_redirect(const PeerId& from, const std::string& bytes);
     void rule_out(const PeerId& peer, const std::string& why);
-    Digest rank(const PeerId& peer) const { return leader_rank(peer, request_.step, attempt_); }
+    bool comes_before(const PeerId& a, const PeerId& b) const;
 
     net::Network& network_;
     Clock& clock_;
@@ -121,6 +122,7 @@ class GroupMatching {
     unsigned attempt_;
     Join own_;
     std::vector<ExpectedPeer> expected_;  // without self and excluded ones
+    std::vector<PeerId> welcome_;         // expected ones that are excluded
     Candidates candidates_;               // without self
     std::map<PeerId, TimePoint> lost_;    // connections that broke meanwhile, and when
     std::set<PeerId> past_;               // who say that this step is over

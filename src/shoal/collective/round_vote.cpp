@@ -310,7 +310,7 @@ awaitable<void> RoundVote::connect(Self self, std::size_t member) {
 
 void RoundVote::attach(std::size_t member, const net::StreamPointer& stream) {
     Link& link = links_[member];
-    link.stream = stream;  // the newest; an older one is only read to its end
+    link.stream = stream;  // the newest is written to; all are read
     link.failed = false;
     link.wake.notify();
     tasks_.spawn(write_messages(shared_from_this(), member, stream));
@@ -326,9 +326,11 @@ void RoundVote::accept(std::size_t member, net::StreamPointer stream, const Roun
 awaitable<void> RoundVote::write_messages(Self self, std::size_t member, net::StreamPointer stream) {
     Link& link = self->links_[member];
     try {
-        while (link.stream == stream) {
-            if (link.outbox.empty()) {
-                if (self->machine_.decision()) break;
+        // A stream that a newer one has replaced says nothing more, but stays open: the other side may write to it.
+        for (;;) {
+            const bool idle = link.outbox.empty() || link.stream != stream;
+            if (idle && self->machine_.decision()) break;
+            if (idle) {
                 co_await link.wake.wait();
                 continue;
             }
