@@ -218,7 +218,7 @@ struct Node {
     std::shared_ptr<TrainingPeer> trainer;
     std::unique_ptr<TaskGroup> tasks;
     TimePoint started;
-    bool finished = false;
+    bool finished = false, crashed = false;
     std::string failure;
 };
 using NodePointer = std::shared_ptr<Node>;
@@ -240,7 +240,10 @@ class Swarm {
         : world(seed, internet, directory), target_(target), last_step_(last_step) {
         world.internet().on_crash([this](const PeerId& id) {
             for (const NodePointer& node : nodes)
-                if (node->peer.id == id) node->tasks->cancel();
+                if (node->peer.id == id && !node->crashed) {
+                    node->crashed = true;
+                    node->tasks->cancel();
+                }
         });
     }
     ~Swarm() {
@@ -267,8 +270,7 @@ class Swarm {
         return run_until(
             [this] {
                 return std::all_of(nodes.begin(), nodes.end(), [this](const NodePointer& node) {
-                    return node->finished || world.internet().is_crashed(node->peer.id) ||
-                           world.internet().is_frozen(node->peer.id);
+                    return node->finished || node->crashed || world.internet().is_frozen(node->peer.id);
                 });
             },
             limit);
@@ -359,8 +361,8 @@ class Swarm {
 
   private:
     NodePointer start(sim::Peer peer, NodeOptions options) {
-        auto node =
-            std::make_shared<Node>(Node{std::move(peer), options, {}, {}, {}, {}, {}, {}, {}, false, {}});
+        auto node = std::make_shared<Node>(
+            Node{std::move(peer), options, {}, {}, {}, {}, {}, {}, {}, false, false, {}});
         Clock& clock = *node->peer.clock;
         net::Network& network = *node->peer.network;
         node->started = clock.now();

@@ -66,8 +66,8 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
         const auto self = weak.lock();
         if (!self || self->ended_) co_return;
         if (self->sessions_ >= kMaximumSessions) {
-            co_await self->refuse(*stream,
-                                  "serves " + std::to_string(kMaximumSessions) + " downloads already");
+            co_await self->refuse(*stream, std::string(kBusy) + ": serves " +
+                                               std::to_string(kMaximumSessions) + " downloads already");
             co_return;
         }
         ++self->sessions_;
@@ -148,7 +148,8 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
             if (request.what == StateRequest::What::manifest) {
                 co_await send_manifest(stream, *snapshot);
             } else if (request.what == StateRequest::What::chunk) {
-                if (first_chunk && settings_.probe) settings_.probe(Phase::share_state, snapshot->manifest.step);
+                if (first_chunk && settings_.probe)
+                    settings_.probe(Phase::share_state, snapshot->manifest.step);
                 first_chunk = false;
                 co_await send_chunk(stream, *snapshot, request.number);
             } else {
@@ -209,7 +210,7 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
             const std::uint64_t generation = generation_;
             while (generation_ == generation && !ended_) {
                 if (clock_.now() >= deadline) {
-                    why_not = "is too busy to copy its state";
+                    why_not = std::string(kBusy) + ": its state was not copied in time";
                     co_return nullptr;
                 }
                 awaitable<void> waiting = until_made(generation);
@@ -218,7 +219,7 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
                 if (!is_made) co_await send(stream, StateAnswer(), Bytes());
             }
         }
-        why_not = "stops";
+        why_not = std::string(kBusy) + ": it stops";
         co_return nullptr;
     }
 

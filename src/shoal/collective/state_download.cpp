@@ -61,6 +61,9 @@ awaitable<StatePointer> StateDownload::run(DownloadReport& report) {
     tasks_.cancel();
     co_await tasks_.settle();
     if (cancelled) std::rethrow_exception(cancelled);
+    for (const auto& [donor, session] : sessions_) {
+        if (session.pretends) report.pretenders.push_back(donor);
+    }
     if (!complete() || !damage_.empty()) fail();
     report.bytes = bytes_done_;
     report.seconds = seconds(clock_.now() - begin);
@@ -148,6 +151,10 @@ awaitable<void> StateDownload::serve([[maybe_unused]] std::shared_ptr<StateDownl
         co_await session(donor);
     } catch (const Error& error) {
         own.corrupted = error.kind() == ErrorKind::corrupted;
+        // Once it has offered a state it may still be refused by us: another was named by more.
+        const bool no_offer = own.stage == Stage::opening && (error.kind() == ErrorKind::refused ||
+                                                              error.kind() == ErrorKind::protocol_violation);
+        own.pretends = own.corrupted || no_offer;
         own.reason = error.what();
         if (error.kind() == ErrorKind::cancelled) failure = std::current_exception();
     } catch (...) {
@@ -179,7 +186,10 @@ awaitable<StateAnswer> StateDownload::next_answer(net::Stream& stream, Bytes& pa
         co_await with_deadline(clock_, deadline, std::move(reading), "waiting for state, nothing came");
     if (!message) throw Error(ErrorKind::connection_lost, "ended the session early");
     StateAnswer answer = decode_state_answer(*message, stream.peer(), settings_.maximum_state_bytes);
-    if (answer.what == StateAnswer::What::refusal) throw Error(ErrorKind::refused, answer.refusal);
+    if (answer.what == StateAnswer::What::refusal) {
+        const ErrorKind kind = answer.refusal.starts_with(kBusy) ? ErrorKind::timed_out : ErrorKind::refused;
+        throw Error(kind, answer.refusal);
+    }
     payload = std::move(message->payload);
     co_return answer;
 }

@@ -32,6 +32,7 @@ class StateDownload : public std::enable_shared_from_this<StateDownload> {
         Stage stage = Stage::opening;
         StateOffer offer;           ///< once offered
         std::string reason;         ///< why it ended
+        bool pretends = false;      ///< it has not what it was asked for
         bool corrupted = false;     ///< it sent what does not match a hash
         std::size_t delivered = 0;  ///< good chunks
     };

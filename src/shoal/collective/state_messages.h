@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "shoal/base/bytes.h"
@@ -23,6 +24,9 @@ inline constexpr std::size_t kMaximumSectionName = 200;
 inline constexpr std::size_t kMaximumChunkBytes = net::kMaximumPayloadBytes;
 inline constexpr std::size_t kMinimumChunkBytes = 64;
 inline constexpr std::size_t kDigestBytes = 32;
+
+/// A refusal that begins so says nothing against the donor's claim to have a state.
+inline constexpr std::string_view kBusy = "busy";
 
 struct SectionShape {
     std::string name;

@@ -37,6 +37,8 @@ struct DownloadReport {
     std::size_t bytes = 0;
     double seconds = 0;
     std::vector<PeerId> donors;  ///< those that sent at least one good chunk
+    /// Those that answered, but could not show what they were asked for; filled in after failures, too.
+    std::vector<PeerId> pretenders;
 };
 
 /// Serves states to others. `provide` is asked for the newest state when somebody wants one, and only then is

@@ -13,11 +13,16 @@ bool trains(const Progress& peer) {
 }
 
 /// Steps of the voters, highest first.
-std::vector<std::int64_t> voted_steps(std::span<const Progress> live) {
-    const bool somebody_trains = std::any_of(live.begin(), live.end(), trains);
+std::vector<std::int64_t> voted_steps(std::span<const Progress> live,
+                                      const std::function<bool(const PeerId&)>& doubted) {
+    const auto may_vote = [&](const Progress& peer) {
+        return peer.role != Role::auxiliary && !doubted(peer.peer);
+    };
+    const auto votes_as_trainer = [&](const Progress& peer) { return peer.training && may_vote(peer); };
+    const bool somebody_trains = std::any_of(live.begin(), live.end(), votes_as_trainer);
     std::vector<std::int64_t> steps;
     for (const Progress& peer : live) {
-        if (somebody_trains ? trains(peer) : peer.role != Role::auxiliary) steps.push_back(value(peer.step));
+        if (somebody_trains ? votes_as_trainer(peer) : may_vote(peer)) steps.push_back(value(peer.step));
     }
     std::sort(steps.begin(), steps.end(), std::greater<>());
     return steps;
@@ -53,7 +58,7 @@ SwarmView judge_swarm(std::span<const Progress> live, const Progress& own, Sampl
     SwarmView view;
     view.peers = live.size();
     std::int64_t step = value(own.step);
-    const std::vector<std::int64_t> steps = voted_steps(live);
+    const std::vector<std::int64_t> steps = voted_steps(live, doubted);
     if (!steps.empty()) {
         const std::size_t voters = steps.size();
         view.crowd = static_cast<Step>(steps[voters / 2]);

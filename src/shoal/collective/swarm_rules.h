@@ -1,11 +1,12 @@
 // The rules by which a peer judges what others say, as pure functions: no time, no network.
 //
 // Terms. A *voter* is a live peer that trains; when nobody trains yet (a whole run starts or resumes), every
-// live peer that holds a state. The *crowd's* step is the highest that a majority of the voters has reached.
-// The *swarm's* step is the highest plausible one: our own; what a majority (or exactly half, but never a
-// single peer) of the voters has reached; or what any single peer claims that is at most `plausible_lead`
-// ahead of both. So a newcomer believes the crowd, a peer that missed a round believes whoever took part in
-// it, and nobody believes a lone liar.
+// live peer that holds a state; a peer in doubt (it claimed a step whose state it could not show) is none.
+// The *crowd's* step is the highest that a majority of the voters has reached. The *swarm's* step is the
+// highest plausible one: our own; what a majority (or exactly half, but never a single peer) of the voters
+// has reached; or what any single peer claims that is at most `plausible_lead` ahead of both. So a newcomer
+// believes the crowd, a peer that missed a round believes whoever took part in it, and nobody believes a lone
+// liar.
 #pragma once
 
 #include <functional>
@@ -24,7 +25,7 @@ bool is_quorum(std::span<const PeerId> members, const std::function<bool(const P
 /// Judges the swarm from the records of all live peers.
 /// @param live     ascending PeerId, with our own; samples already limited to what is plausible
 /// @param own      what we say of ourselves
-/// @param doubted  peers whose lone claims do not count
+/// @param doubted  peers whose claims do not count
 SwarmView judge_swarm(std::span<const Progress> live, const Progress& own, Samples target_batch_size,
                       std::int64_t plausible_lead, const std::function<bool(const PeerId&)>& doubted);
 

@@ -31,8 +31,7 @@ awaitable<void> Trainer::join_run() {
         const bool somebody = co_await wait_until(std::move(heard), alone_at);
         if (!somebody) co_return;
         const SwarmView view = progress_.view();
-        const bool nobody_trains = view.training_peers == 0;
-        if (view.step == step_ && (nobody_trains || view.digest == digest_ || view.crowd != step_)) co_return;
+        if (view.step == step_ && (view.digest == digest_ || donors(step_, true).empty())) co_return;
         const bool done = co_await synchronise();
         if (done) co_return;
     }
@@ -58,19 +57,18 @@ bool Trainer::is_lost_ahead() {
     return clock_.now() - *ahead_since_ >= kLong;
 }
 
-/// Peers that say they hold the state of `step`, or a later one.
+/// Peers that say they hold the state of `step`, or a later plausible one.
 /// @param diverged  only those that name the state on which most agree
 std::vector<PeerId> Trainer::donors(Step step, bool diverged) const {
     const SwarmView view = progress_.view();
-    std::vector<PeerId> all;
+    std::vector<PeerId> trainers, others;
     for (const Progress& peer : progress_.peers()) {
-        if (peer.peer == network_.self() || peer.role == Role::auxiliary || peer.step < step) continue;
-        // A peer that does not train may hold less than it says, unless nobody trains yet.
-        if (!peer.training && view.training_peers > (training_ ? 1U : 0U)) continue;
-        if (diverged && peer.digest != view.digest) continue;
-        all.push_back(peer.peer);
+        if (peer.peer == network_.self() || peer.role == Role::auxiliary) continue;
+        if (peer.step < step || peer.step > view.step || (diverged && peer.digest != view.digest)) continue;
+        (peer.training ? trainers : others).push_back(peer.peer);
     }
-    return all;
+    // A peer that does not train may just be replacing its state; but when a whole run starts, nobody trains.
+    return trainers.empty() ? others : trainers;
 }
 
 /// Downloads the swarm's state once. Returns false if that failed: then the swarm is judged anew after a
@@ -120,11 +118,13 @@ awaitable<bool> Trainer::synchronise() {
         observer_.on_synchronised(step_, download);
         co_return true;
     }
-    // Whoever claimed the step alone could not prove it. The crowd, though, is believed; it was only out of
-    // reach.
+    // Who could not show the state that it claims is not believed for a while; nor is a step that only a few
+    // claim. The crowd, though, is believed: it was only out of reach.
     ++failed_downloads_;
-    const Duration pause =
-        from_seconds(std::min(60.0, 0.25 * static_cast<double>(1U << std::min(failed_downloads_, 8U))));
+    const double growth = static_cast<double>(1U << std::min(failed_downloads_, 8U));
+    const Duration pause = from_seconds(std::min(60.0, 0.25 * growth));
+    for (const PeerId& donor : download.pretenders)
+        progress_.doubt(donor, std::min<Duration>(pause * 20, 60s));
     if (view.crowd < target) {
         for (const PeerId& donor : from) progress_.doubt(donor, pause * 4);
     }
