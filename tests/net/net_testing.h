@@ -1,6 +1,7 @@
 // What the tests of net share: running coroutines, making networks on loopback, and waiting for a condition.
 #pragma once
 
+#include <asio/detached.hpp>
 #include <asio/io_context.hpp>
 #include <exception>
 #include <functional>

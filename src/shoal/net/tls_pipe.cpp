@@ -62,7 +62,9 @@ int TlsPipe::Session::bio_read(BIO* bio, char* into, int length) {
 int TlsPipe::Session::bio_write(BIO* bio, const char* from, int length) {
     auto& session = *static_cast<Session*>(BIO_get_data(bio));
     BIO_clear_retry_flags(bio);
-    session.out.insert(session.out.end(), from, from + length);
+    const auto* bytes =
+        reinterpret_cast<const std::uint8_t*>(from);  // as char it would be copied byte by byte
+    session.out.insert(session.out.end(), bytes, bytes + length);
     return length;
 }
 
