@@ -14,7 +14,8 @@ int examine(const RunOptions& options, const LogOptions& log, bool json) {
     const run::RunDefinition definition = options.load(run::Purpose::meeting);
     std::vector<run::Finding> findings =
         run::judge_machine(run::look_at_machine(definition.peer_folder()), definition);
-    for (auto& more : {run::judge_files(definition), run::try_network(definition, log.log("doctor"))})
+    for (auto& more :
+         {run::judge_files(definition), run::try_network(definition, log.log("doctor", LogLevel::error))})
         findings.insert(findings.end(), more.begin(), more.end());
     std::fputs((json ? run::to_json(findings) + "\n" : run::to_text(findings)).c_str(), stdout);
     return run::something_is_wrong(findings) ? kFailure : 0;

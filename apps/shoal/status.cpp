@@ -44,7 +44,7 @@ int status(const RunOptions& options, const LogOptions& log, const Display& disp
             "say where the run can be found: --bootstrap host:port of any of its peers that can be reached");
     run::NodeOptions node_options;
     node_options.observer = true;
-    node_options.log = log.log("status");
+    node_options.log = log.log("status", LogLevel::error);
     run::Node node(std::move(definition), node_options);
     node.run([display](run::Node& started) { return observe(started, display); });
     return 0;

@@ -174,6 +174,9 @@ awaitable<void> Node::live(std::function<awaitable<void>(Node&)> work) {
     std::exception_ptr failure;
     try {
         co_await start();
+        // Whoever was told where the others are must not begin a run of its own because they are slow to
+        // answer.
+        if (parts_->options.purpose != Purpose::meeting) co_await parts_->bootstrap->until_met();
         co_await work(*this);
     } catch (...) {
         failure = std::current_exception();
@@ -198,7 +201,9 @@ awaitable<void> Node::start() {
         probes.name = p.name;
         p.probes = serve_probes(*p.network, p.clock, std::move(probes), p.options.log);
         p.observing = p.network->observe([&p](const PeerId& peer, bool connected, const std::string& cause) {
-            p.options.log.info("peer " + peer.short_name() + (connected ? " connected" : " lost: " + cause));
+            const std::string name = "peer " + peer.short_name();
+            const bool named = cause.starts_with(name);  // errors of the network name the peer as a rule
+            p.options.log.info(connected ? name + " connected" : named ? cause : name + ": " + cause);
             std::vector<std::pair<std::string, std::string>> fields;
             fields.emplace_back("peer", peer.short_name());
             fields.emplace_back("state", connected ? "connected" : "lost");

@@ -116,6 +116,7 @@ awaitable<void> SwarmObserver::start(Duration patience) {
     if (run_.empty()) co_await find_run(deadline);
     collective::ProgressSettings settings;
     settings.run = run_;
+    settings.target_batch_size = Samples{1};  // only a peer that trains needs to know when a batch is full
     tracker_ = collective::make_progress_tracker(node_.network(), node_.directory(), node_.clock(),
                                                  std::move(settings), node_.log());
     co_await tracker_->start();

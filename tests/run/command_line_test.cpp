@@ -1,0 +1,234 @@
+// The real program: help, errors and exit codes of every sub-command, and the hand-over to shoal-torch.
+#include "run/program.h"
+#include "run/temporary_folder.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "shoal/run/definition.h"
+
+namespace shoal::run {
+namespace {
+
+bool contains(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+}
+
+/// "... port 12345, TCP and UDP" -> "12345"
+std::string port_in(const std::string& line) {
+    const std::string mark = "on port ";
+    const std::size_t begin = line.find(mark);
+    if (begin == std::string::npos) return "0";
+    return line.substr(begin + mark.size(), line.find(',', begin) - begin - mark.size());
+}
+
+TEST(CommandLine, HelpListsEverySubCommand) {
+    const TemporaryFolder folder;
+    const Result help = shoal({"--help"}, folder.path());
+    EXPECT_EQ(help.code, 0);
+    for (const char* name : {"seed", "status", "doctor", "init", "key", "train", "lab", "bench"})
+        EXPECT_TRUE(contains(help.output, "\n  " + std::string(name) + " ")) << name;
+}
+
+TEST(CommandLine, EverySubCommandHasHelpOfItsOwnThatNamesItsOptions) {
+    const TemporaryFolder folder;
+    for (const char* name : {"seed", "status", "doctor"}) {
+        const Result help = shoal({name, "--help"}, folder.path());
+        EXPECT_EQ(help.code, 0);
+        EXPECT_TRUE(contains(help.output, "--bootstrap")) << name;
+        EXPECT_TRUE(contains(help.output, "--set")) << name;
+        EXPECT_TRUE(contains(help.output, "Usage: shoal " + std::string(name))) << name;
+    }
+    EXPECT_EQ(shoal({"init", "--help"}, folder.path()).code, 0);
+    EXPECT_TRUE(contains(shoal({"key", "--help"}, folder.path()).output, "--new"));
+}
+
+TEST(CommandLine, StartsWithoutLibtorchInAFewMilliseconds) {
+    const TemporaryFolder folder;
+    const Result version = shoal({"--version"}, folder.path());
+    EXPECT_EQ(version.code, 0);
+    EXPECT_TRUE(contains(version.output, "shoal 0."));
+}
+
+TEST(CommandLine, WrongUseIsOneLineAndExitCodeTwo) {
+    const TemporaryFolder folder;
+    const std::pair<std::vector<std::string>, std::string> cases[] = {
+        {{"sed"}, "there is no sub-command 'sed' (did you mean 'seed'?)"},
+        {{"seed", "--no-such-flag"}, "--no-such-flag"},
+        {{"seed", "--port", "65536"}, "--port 65536: [network] listen_port must be at most 65535, not 65536"},
+        {{"seed", "--bootstrap", "nowhere"},
+         "--bootstrap nowhere: [network] bootstrap \"nowhere\" is no address"},
+        {{"seed", "--set", "run.stepps=1"}, "unknown key 'stepps' in [run] (did you mean 'steps'?)"},
+        {{"seed", "--set", "steps"}, "must have the form section.key=value"},
+        {{"seed", "missing.toml"}, "cannot read the run file missing.toml"},
+        {{"seed", "--auxiliary"}, "[run] name is missing"},
+        {{"seed", "--log-level", "loud"}, "'loud' is no log level"},
+        {{"status"}, "--bootstrap host:port"},
+        {{"key", "no.pem"}, "there is no key file no.pem"},
+    };
+    for (const auto& [arguments, expected] : cases) {
+        const Result result = shoal(arguments, folder.path());
+        EXPECT_EQ(result.code, 2) << expected;
+        EXPECT_EQ(result.errors.substr(0, 14), "shoal: error: ") << result.errors;
+        EXPECT_TRUE(contains(result.errors, expected)) << result.errors;
+    }
+    EXPECT_EQ(shoal({}, folder.path()).code, 2);
+}
+
+TEST(CommandLine, ABadRunFileIsReportedWithFileAndLine) {
+    const TemporaryFolder folder;
+    write_whole(folder / "run.toml", "[run]\nname = \"x\"\nstepps = 3\n[optimizer]\nepsilon = \"small\"\n");
+    const Result result = shoal({"seed", "run.toml", "--auxiliary"}, folder.path());
+    EXPECT_EQ(result.code, 2);
+    EXPECT_TRUE(contains(result.errors, "run.toml:3:1: unknown key 'stepps'")) << result.errors;
+    EXPECT_TRUE(contains(result.errors, "run.toml:5:11: [optimizer] epsilon must be a number, not a text"))
+        << result.errors;
+}
+
+TEST(CommandLine, InitWritesAFileThatLoadsAndNeverOverwritesOne) {
+    const TemporaryFolder folder;
+    EXPECT_EQ(shoal({"init", "run.toml"}, folder.path()).code, 0);
+    EXPECT_EQ(read_whole(folder / "run.toml"), definition_template());
+    write_whole(folder / "run.toml", "mine");
+    const Result again = shoal({"init", "run.toml"}, folder.path());
+    EXPECT_EQ(again.code, 2);
+    EXPECT_TRUE(contains(again.errors, "nothing was overwritten"));
+    EXPECT_EQ(read_whole(folder / "run.toml"), "mine");
+}
+
+TEST(CommandLine, AKeyIsMadeOnceAndReadBack) {
+    const TemporaryFolder folder;
+    const Result made = shoal({"key", "--new", "key.pem"}, folder.path());
+    EXPECT_EQ(made.code, 0);
+    EXPECT_EQ(made.output.size(), 65U);
+    EXPECT_EQ(shoal({"key", "key.pem"}, folder.path()).output, made.output);
+    EXPECT_EQ(shoal({"key", "--new", "key.pem"}, folder.path()).code, 2);
+    write_whole(folder / "key.pem", "damaged");
+    EXPECT_EQ(shoal({"key", "key.pem"}, folder.path()).code, 2);
+}
+
+class HandOver : public testing::Test {
+  protected:
+    HandOver() {
+        std::filesystem::create_directory(folder_ / "bin");
+        std::filesystem::copy_file(program_folder() / "shoal", folder_ / "bin/shoal");
+    }
+    void install(const std::string& name) {
+        std::filesystem::create_directories((folder_.path() / name).parent_path());
+        write_whole(folder_ / name, "#!/bin/sh\necho \"process $$ got $*\"\nexit 42\n");
+        std::filesystem::permissions(folder_ / name, std::filesystem::perms::owner_all);
+    }
+    TemporaryFolder folder_;
+};
+
+TEST_F(HandOver, KeepsProcessIdArgumentsAndExitCode) {
+    install("bin/shoal-torch");
+    Program program(folder_ / "bin/shoal", {"train", "run.toml", "--help"}, folder_.path());
+    EXPECT_EQ(program.wait(), 42);
+    EXPECT_EQ(program.output(),
+              "process " + std::to_string(program.process_id()) + " got train run.toml --help\n");
+}
+
+TEST_F(HandOver, FindsTheProgramWhereAnInstallationPutsIt) {
+    install("libexec/shoal/shoal-torch");
+    Program program(folder_ / "bin/shoal", {"bench"}, folder_.path());
+    EXPECT_EQ(program.wait(), 42);
+}
+
+TEST_F(HandOver, SaysWhatIsMissingWithoutTheProgram) {
+    Program program(folder_ / "bin/shoal", {"lab", "swarm"}, folder_.path());
+    EXPECT_EQ(program.wait(), 1);
+    EXPECT_TRUE(contains(program.errors(), "shoal: error: this sub-command needs the program shoal-torch"));
+}
+
+TEST(Seed, IsMetExaminedAndLeavesOnASignal) {
+    const TemporaryFolder folder;
+    Program seed(program_folder() / "shoal",
+                 {"seed", "--folder", "seed", "--listen", "127.0.0.1", "--metrics-port", "0"}, folder.path());
+    const std::string port = port_in(seed.line_with("listens on port"));
+    seed.line_with("/metrics");
+
+    const Result doctor = shoal(
+        {"doctor", "--json", "--listen", "127.0.0.1", "--bootstrap", "127.0.0.1:" + port}, folder.path());
+    const auto findings = nlohmann::json::parse(doctor.output);
+    std::string subjects;
+    for (const auto& one : findings.at("findings"))
+        if (one.at("level") == "fine") subjects += one.at("subject").get<std::string>() + " ";
+    for (const char* subject : {"TCP port", "UDP port", "bootstrap", "clock", "bandwidth", "reachability"})
+        EXPECT_TRUE(contains(subjects, subject)) << doctor.output;
+
+    const Result status = shoal({"status", "--bootstrap", "127.0.0.1:" + port}, folder.path());
+    EXPECT_EQ(status.code, 2);
+    EXPECT_TRUE(contains(status.errors, "meeting points of any run")) << status.errors;
+
+    seed.signal(SIGTERM);
+    EXPECT_EQ(seed.wait(), 0);
+    const std::string metrics = read_whole(folder / "seed/metrics.jsonl");
+    EXPECT_TRUE(contains(metrics, "\"event\":\"started\""));
+    EXPECT_TRUE(contains(metrics, "\"event\":\"stopped\""));
+}
+
+TEST(Seed, ATakenPortIsNamed) {
+    const TemporaryFolder folder;
+    Program first(program_folder() / "shoal", {"seed", "--folder", "a", "--listen", "127.0.0.1"},
+                  folder.path());
+    const std::string port = port_in(first.line_with("listens on port"));
+    const Result second =
+        shoal({"seed", "--folder", "b", "--listen", "127.0.0.1", "--port", port}, folder.path());
+    EXPECT_EQ(second.code, 1);
+    EXPECT_TRUE(contains(second.errors, ":" + port)) << second.errors;
+    const Result doctor = shoal({"doctor", "--listen", "127.0.0.1", "--port", port}, folder.path());
+    EXPECT_EQ(doctor.code, 1);
+    EXPECT_TRUE(contains(doctor.output, "wrong  TCP port")) << doctor.output;
+    const Result folder_taken = shoal({"seed", "--folder", "a", "--listen", "127.0.0.1"}, folder.path());
+    EXPECT_EQ(folder_taken.code, 2);
+    EXPECT_TRUE(contains(folder_taken.errors, "in use by process " + std::to_string(first.process_id())));
+}
+
+TEST(Status, NamesEveryBootstrapAddressThatDoesNotAnswerWithItsCause) {
+    const TemporaryFolder folder;
+    // Port 1 of the loopback: nothing listens there. A name under .invalid never exists (RFC 2606).
+    const Result result =
+        shoal({"status", "--run", "x", "--bootstrap", "127.0.0.1:1", "--bootstrap", "host.invalid:31337"},
+              folder.path());
+    EXPECT_EQ(result.code, 1);
+    EXPECT_TRUE(contains(result.errors, "127.0.0.1:1: connection refused")) << result.errors;
+    EXPECT_TRUE(contains(result.errors, "host.invalid:31337")) << result.errors;
+}
+
+TEST(Status, ShowsAnAuxiliaryPeerOfARun) {
+    const TemporaryFolder folder;
+    write_whole(folder / "run.toml",
+                "[run]\nname = \"demo\"\n[data]\nkind = \"fashion-mnist\"\n[model]\nkind = \"convnet\"\n");
+    Program helper(program_folder() / "shoal",
+                   {"seed", "run.toml", "--auxiliary", "--name", "helper", "--listen", "127.0.0.1"},
+                   folder.path());
+    const std::string port = port_in(helper.line_with("listens on port"));
+    const Result table = shoal({"status", "--bootstrap", "127.0.0.1:" + port}, folder.path());
+    EXPECT_EQ(table.code, 0) << table.errors;
+    EXPECT_TRUE(contains(table.output, "run demo: step 0")) << table.output;
+    EXPECT_TRUE(contains(table.output, "helper")) << table.output;
+    const Result json = shoal({"status", "--json", "--bootstrap", "127.0.0.1:" + port}, folder.path());
+    EXPECT_EQ(nlohmann::json::parse(json.output).at("peers").at(0).at("role"), "auxiliary");
+    helper.signal(SIGINT);
+    EXPECT_EQ(helper.wait(), 0);
+}
+
+TEST(Handshake, APeerWithOtherSettingsLearnsWhichOneDiffers) {
+    const TemporaryFolder folder;
+    write_whole(folder / "run.toml",
+                "[run]\nname = \"demo\"\n[data]\nkind = \"fashion-mnist\"\n[model]\nkind = \"convnet\"\n");
+    Program first(program_folder() / "shoal",
+                  {"seed", "run.toml", "--auxiliary", "--listen", "127.0.0.1", "--folder", "a"},
+                  folder.path());
+    const std::string port = port_in(first.line_with("listens on port"));
+    const Result doctor = shoal({"doctor", "run.toml", "--set", "averaging.codec=fp32", "--listen",
+                                 "127.0.0.1", "--bootstrap", "127.0.0.1:" + port},
+                                folder.path());
+    EXPECT_EQ(doctor.code, 1);
+    EXPECT_TRUE(contains(doctor.output, "averaging.codec")) << doctor.output;
+}
+
+}  // namespace
+}  // namespace shoal::run

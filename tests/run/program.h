@@ -1,0 +1,54 @@
+// The real program `shoal`, run by tests as a child process.
+#pragma once
+
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace shoal::run {
+
+/// Where the build put the programs.
+std::filesystem::path program_folder();
+
+/// A child process with both outputs in files. Killed by the destructor if it still runs.
+class Program {
+  public:
+    /// Starts it in `folder`, where its outputs go, too.
+    Program(const std::filesystem::path& program, const std::vector<std::string>& arguments,
+            const std::filesystem::path& folder);
+    ~Program();
+    Program(const Program&) = delete;
+    Program& operator=(const Program&) = delete;
+
+    int process_id() const { return process_; }
+    void signal(int number) const;
+    /// Waits for its end; at most 60 s, then it is killed and the test fails. Returns the exit code, or 1000
+    /// + the signal that ended it.
+    int wait();
+    /// Waits until its standard output has a line that contains the text, and returns that line. Fails the
+    /// test if it ends before that, or after 60 s.
+    std::string line_with(const std::string& text);
+    std::string output() const;
+    std::string errors() const;
+
+  private:
+    struct Descriptor;
+    bool ended();
+    void until_news(const Descriptor& watching, std::chrono::steady_clock::time_point deadline) const;
+    int process_ = -1, status_ = 0;
+    bool waited_ = false;
+    std::filesystem::path out_, err_;
+};
+
+struct Result {
+    int code = 0;
+    std::string output, errors;
+};
+
+/// Runs `shoal` to its end.
+Result shoal(const std::vector<std::string>& arguments, const std::filesystem::path& folder);
+
+}  // namespace shoal::run
