@@ -41,6 +41,7 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
           tasks_(network.executor()) {}
 
     void start() {
+        if (watching_) return;
         auto weak = weak_from_this();
         network_.serve(name_, [weak](net::StreamPointer stream) { return listen(weak, std::move(stream)); });
         observing_ = network_.observe([weak](const PeerId& peer, bool connected, const std::string&) {

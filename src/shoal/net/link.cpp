@@ -38,7 +38,7 @@ LinkContext::LinkContext(KeyPair own_key, Encryption how, Greeting own_greeting)
 awaitable<Link> link_as_dialler(std::shared_ptr<LinkContext> context, tcp::socket socket,
                                 std::optional<PeerId> expected) {
     Secured secured = co_await secure(context, std::move(socket), false);
-    if (secured.peer == context->self) throw Error(ErrorKind::refused, "is this peer itself");
+    if (secured.peer == context->self) throw OwnAddress();
     if (expected && secured.peer != *expected) {
         throw Error(ErrorKind::refused, "is peer " + secured.peer.short_name() + ", not " +
                                             expected->short_name() +

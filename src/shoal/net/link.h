@@ -22,6 +22,12 @@ struct LinkContext {
     TlsContext as_dialler, as_acceptor;  // empty without encryption
 };
 
+/// The dialled address is this very peer's own.
+class OwnAddress : public Error {
+  public:
+    OwnAddress() : Error(ErrorKind::refused, "is this peer itself") {}
+};
+
 struct Link {
     Link(std::unique_ptr<BytePipe> p, PeerId id, bool dialled, Agreement a)
         : pipe(std::move(p)), peer(id), dialled_by_us(dialled), agreement(std::move(a)) {}

@@ -268,6 +268,15 @@ awaitable<void> TcpNode::find_and_dial(PeerId peer) {
 }
 
 awaitable<PeerId> TcpNode::dial(Endpoint endpoint) {
+    try {
+        co_return co_await dial_other(std::move(endpoint));
+    } catch (const OwnAddress&) {
+        // Whoever lists all bootstrap addresses lists its own, too.
+    }
+    co_return self();
+}
+
+awaitable<PeerId> TcpNode::dial_other(Endpoint endpoint) {
     const auto self_pointer = shared_from_this();
     require_open();
     std::vector<Endpoint> endpoints(1, endpoint);

@@ -33,6 +33,7 @@ class TcpNode : public std::enable_shared_from_this<TcpNode> {
 
     awaitable<StreamPointer> open(PeerId peer, std::string service);
     awaitable<PeerId> dial(Endpoint endpoint);
+    awaitable<PeerId> dial_other(Endpoint endpoint);
     void serve(std::string service, StreamHandler handler);
     std::vector<ConnectionInfo> connections() const;
     bool is_connected(const PeerId& peer) const { return preferred(peer) != nullptr; }
