@@ -101,7 +101,13 @@ struct TaskGroup::State : std::enable_shared_from_this<State> {
 TaskGroup::TaskGroup(asio::any_io_executor executor) : state_(std::make_shared<State>(std::move(executor))) {}
 
 TaskGroup::~TaskGroup() {
-    state_->cancel();
+    if (state_->running.empty()) return;
+    // Posted, because a task may own the group's owner: when a context is destroyed, the frame that is being
+    // destroyed right now can be that of the task that a cancellation would reach. Weak, because the tasks
+    // keep the state.
+    asio::post(state_->executor, [weak = std::weak_ptr<State>(state_)] {
+        if (const auto state = weak.lock()) state->cancel();
+    });
 }
 
 void TaskGroup::spawn(awaitable<void> task) {

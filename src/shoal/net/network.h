@@ -113,8 +113,8 @@ class Network {
     virtual void serve(std::string service, StreamHandler handler) = 0;
 
     /// Dials an address whose owner is not yet known (a bootstrap address) and returns who answered. An
-    /// existing connection to that peer is kept and used. Returns self() if the address is our own. Throws Error(unreachable | refused | timed_out)
-    /// with the cause.
+    /// existing connection to that peer is kept and used. Returns self() if the address is our own. Throws
+    /// Error(unreachable | refused | timed_out) with the cause.
     virtual awaitable<PeerId> dial(Endpoint endpoint) = 0;
 
     /// Peers with a live connection now.

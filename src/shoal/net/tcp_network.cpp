@@ -11,7 +11,13 @@ namespace {
 class TcpNetwork final : public Network {
   public:
     explicit TcpNetwork(std::shared_ptr<TcpNode> node) : node_(std::move(node)) {}
-    ~TcpNetwork() override { node_->stop(); }
+    ~TcpNetwork() override {
+        node_->stop_listening();
+        // Posted, because this object may die with the frame of one of the node's own tasks.
+        asio::post(node_->executor(), [weak = std::weak_ptr<TcpNode>(node_)] {
+            if (const auto node = weak.lock()) node->stop();
+        });
+    }
 
     const PeerId& self() const override { return node_->self(); }
     asio::any_io_executor executor() const override { return node_->executor(); }

@@ -64,9 +64,13 @@ void TcpNode::start() {
     links_.spawn(listener_->run(links_, std::move(reception)));
 }
 
-void TcpNode::stop() {
+void TcpNode::stop_listening() {
     closed_ = true;
     if (listener_) listener_->close();
+}
+
+void TcpNode::stop() {
+    stop_listening();
     links_.cancel();
     handlers_.cancel();
     // Observers and handlers may hold whoever owns the network.
@@ -78,8 +82,7 @@ void TcpNode::stop() {
 awaitable<void> TcpNode::shut_down() {
     const auto self = shared_from_this();
     if (!closed_) {
-        closed_ = true;
-        if (listener_) listener_->close();
+        stop_listening();
         std::vector<ConnectionPointer> all;
         for (const auto& [peer, connections] : connections_)
             for (const Connection& connection : connections) all.push_back(connection.multiplexer);

@@ -26,6 +26,7 @@ class TcpNode : public std::enable_shared_from_this<TcpNode> {
     TcpNode(asio::any_io_executor executor, Clock& clock, KeyPair key, NetworkSettings settings, Log log);
     /// Begins to accept. Once, after construction.
     void start();
+    void stop_listening();
     /// Ends all tasks at once, without goodbye. For destruction.
     void stop();
     /// Stops listening, says goodbye everywhere, waits for all tasks.
