@@ -1,8 +1,7 @@
 #include "shoal/collective/all_reduce.h"
 
-#include <shoal/proto/collective.pb.h>
-
 #include <algorithm>
+#include <shoal/proto/collective.pb.h>
 
 #include "shoal/base/error.h"
 #include "shoal/net/rpc.h"
@@ -32,8 +31,8 @@ Bytes make_hello(const RoundPlan& plan) {
 }  // namespace
 
 AllReduce::AllReduce(net::Network& network, Clock& clock, AllReduceSettings settings, const RoundPlan& plan,
-                     const compress::Codec& codec, std::span<const float> contribution, std::span<float> result,
-                     AllReduceEvents events)
+                     const compress::Codec& codec, std::span<const float> contribution,
+                     std::span<float> result, AllReduceEvents events)
     : network_(network),
       clock_(clock),
       settings_(std::move(settings)),
@@ -54,7 +53,8 @@ AllReduce::AllReduce(net::Network& network, Clock& clock, AllReduceSettings sett
 
 void AllReduce::start() {
     for (std::size_t member = 0; member < plan_.members.size(); ++member) {
-        if (reducer_.is_sender(member) && reducer_.chunks() > 0) watch_.begin(contribution_wait(member), clock_.now());
+        if (reducer_.is_sender(member) && reducer_.chunks() > 0)
+            watch_.begin(contribution_wait(member), clock_.now());
         if (member == plan_.self || !plan_.contributes(plan_.self) || plan_.shares[member].empty()) continue;
         tasks_.spawn(guarded(member, exchange(member)));
     }
@@ -93,7 +93,8 @@ awaitable<void> AllReduce::guarded(std::size_t member, awaitable<void> task) {
     }
 }
 
-// ---- contributor -------------------------------------------------------------------------------------------------------
+// ---- contributor
+// -------------------------------------------------------------------------------------------------------
 
 awaitable<void> AllReduce::exchange(std::size_t owner) {
     watch_.begin(result_wait(owner), clock_.now());
@@ -124,6 +125,7 @@ awaitable<void> AllReduce::send_contribution(std::size_t owner, net::StreamPoint
         }
         co_await stream->write(ByteView(), payload);
         bytes_sent_ += payload.size();
+        if (index == 0 && events_.phase) events_.phase(Phase::send);
     }
     stream->finish();
 }
@@ -155,7 +157,8 @@ void AllReduce::take_result(std::size_t owner, std::size_t index, ByteView encod
     fingerprints_[owner].push_back(fingerprint(encoded));
 }
 
-// ---- owner -------------------------------------------------------------------------------------------------------------
+// ---- owner
+// -------------------------------------------------------------------------------------------------------------
 
 awaitable<void> AllReduce::serve(std::size_t member, net::StreamPointer stream) {
     streams_.insert(stream);
@@ -174,6 +177,7 @@ awaitable<void> AllReduce::read_contribution(std::size_t member, net::StreamPoin
         watch_.end(contribution_wait(member), clock_.now());
         bytes_received_ += message->payload.size();
         after_reducing(reducer_.add(member, std::move(message->payload)));
+        if (index == 0 && events_.phase) events_.phase(Phase::reduce);
     }
     // What comes now is the end of the stream, or nonsense.
     const std::optional<net::Message> rest = co_await stream->read();
@@ -232,7 +236,8 @@ void AllReduce::after_reducing(const std::optional<Blame>& blame) {
     check_complete();
 }
 
-// ---- both --------------------------------------------------------------------------------------------------------------
+// ---- both
+// --------------------------------------------------------------------------------------------------------------
 
 awaitable<void> AllReduce::watch() {
     for (;;) {
@@ -242,7 +247,8 @@ awaitable<void> AllReduce::watch() {
         for (const std::size_t wait : watch_.check(clock_.now(), connections)) {
             const std::size_t members = plan_.members.size();
             const bool result = wait >= members;
-            fail(Blame{wait % members, result ? "its results do not arrive" : "its contribution does not arrive"});
+            fail(Blame{wait % members,
+                       result ? "its results do not arrive" : "its contribution does not arrive"});
         }
         results_.notify();  // signs of life may be due
     }

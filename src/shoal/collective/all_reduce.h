@@ -1,12 +1,13 @@
-// The data plane of a round: every contributor streams its vector to the owners of the shares and takes the results back
-// over the same streams, chunk by chunk, all at once.
+// The data plane of a round: every contributor streams its vector to the owners of the shares and takes the
+// results back over the same streams, chunk by chunk, all at once.
 //
 //   contributor                          owner of share o
 //   RUN/reduce: hello, then its chunks -> adds chunk c in member order when all have sent it (ShareReducer)
-//   <- result chunks, as encoded once     keeps at most a window of chunks until every contributor has taken them
+//   <- result chunks, as encoded once     keeps at most a window of chunks until every contributor has taken
+//   them
 //
-// Nothing is retried here, and a failure stops nothing: it is reported, and the vote decides. Until stop() the streams stay
-// open, so that a member that waits is not taken for one that broke down.
+// Nothing is retried here, and a failure stops nothing: it is reported, and the vote decides. Until stop()
+// the streams stay open, so that a member that waits is not taken for one that broke down.
 //
 // Thread: the protocol thread; adding and coding run there, too.
 #pragma once
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "shoal/base/async.h"
+#include "shoal/collective/phase.h"
 #include "shoal/collective/round_plan.h"
 #include "shoal/collective/share_reducer.h"
 #include "shoal/collective/stall_watch.h"
@@ -28,8 +30,9 @@ namespace shoal::collective {
 
 /// What a member has to say of its part of the round.
 struct AllReduceEvents {
-    std::function<void()> completed;                ///< all results are here and the own share is reduced
-    std::function<void(const Blame&)> failed;       ///< may come several times
+    std::function<void()> completed;           ///< all results are here and the own share is reduced
+    std::function<void(const Blame&)> failed;  ///< may come several times
+    std::function<void(Phase)> phase = {};     ///< Phase::send and Phase::reduce begin; for fault tests
 };
 
 struct AllReduceSettings {
@@ -47,9 +50,11 @@ class AllReduce {
     AllReduce& operator=(const AllReduce&) = delete;
 
     void start();
-    /// Takes over the stream of a contributor whose hello has been read. Refuses (resets) what has no place in this round.
+    /// Takes over the stream of a contributor whose hello has been read. Refuses (resets) what has no place
+    /// in this round.
     void accept(std::size_t member, net::StreamPointer stream);
-    /// Ends everything and waits until no task uses the spans any more. Must be awaited before the object goes.
+    /// Ends everything and waits until no task uses the spans any more. Must be awaited before the object
+    /// goes.
     awaitable<void> stop(std::string reason);
 
     bool complete() const { return complete_; }
@@ -92,8 +97,8 @@ class AllReduce {
 
     ShareReducer reducer_;
     StallWatch watch_;
-    Signal room_;           // there may be room for more chunks
-    Signal results_;        // there may be more results to write, or a sign of life is due
+    Signal room_;     // there may be room for more chunks
+    Signal results_;  // there may be more results to write, or a sign of life is due
     std::set<std::size_t> streams_accepted_;
     std::set<net::StreamPointer> streams_;
     std::vector<std::size_t> written_;                    // results, by contributor

@@ -228,6 +228,7 @@ void ButterflyAverager::check(const RoundRequest& request) const {
 
 awaitable<Verdict> ButterflyAverager::match_and_run(RoundRequest& request) {
     const TimePoint start = clock_.now();
+    if (settings_.probe) settings_.probe(Phase::match, request.step);
     MatchRequest wanted;
     wanted.step = request.step;
     wanted.attempt = request.attempt;
@@ -282,8 +283,13 @@ awaitable<Verdict> ButterflyAverager::run_round(const RoundRequest& request, Rou
     vote_settings.stall_timeout = settings_.stall_timeout;
     round->vote = std::make_shared<RoundVote>(network_, clock_, vote_settings, std::move(plan), log_);
     AllReduceEvents events;
+    const auto tell = [this, step = request.step](Phase phase) {
+        if (settings_.probe) settings_.probe(phase, step);
+    };
+    events.phase = tell;
     events.completed = [&] {
         reduced = clock_.now();
+        tell(Phase::vote);
         round->vote->report_complete(round->reduce->share_digests());
     };
     events.failed = [vote = round->vote](const Blame& blame) { vote->report_failure(blame); };
