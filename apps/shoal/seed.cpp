@@ -30,7 +30,8 @@ awaitable<void> help_averaging(run::Node& node) {
     const auto peer = collective::make_training_peer(node.network(), node.clock(), node.averager(),
                                                      node.progress(), nullptr, node.transfer_settings(),
                                                      node.training_settings(), node.metrics(), node.log());
-    co_await peer->run(Step{0});
+    const Step start{};
+    co_await peer->run(start);
 }
 
 int seed(const RunOptions& options, const LogOptions& log, bool auxiliary) {

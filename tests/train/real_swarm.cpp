@@ -90,7 +90,8 @@ class SwarmPeer {
         const auto peer = collective::make_training_peer(node.network(), node.clock(), node.averager(),
                                                          node.progress(), &compute, node.transfer_settings(),
                                                          node.training_settings(), recorder, node.log());
-        co_await peer->run(Step{});
+        const Step start{};
+        co_await peer->run(start);
         const auto parameters = source_->parameters();
         trace.parameters.assign(parameters.begin(), parameters.end());
     }

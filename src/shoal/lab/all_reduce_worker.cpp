@@ -119,7 +119,9 @@ class Worker {
     awaitable<void> barrier() {
         const float one = 1;
         float result = 0;
-        co_await average({&one, 1}, {&result, 1});
+        const std::span<const float> input(&one, 1);
+        const std::span<float> output(&result, 1);
+        co_await average(input, output);
     }
 
     awaitable<void> measure(int round) {
@@ -166,7 +168,7 @@ class Worker {
         auto stream = co_await network_->open(peer, kExchange);
         const Bytes buffer(std::min<std::size_t>(bytes, 262144));
         for (std::size_t sent = 0; sent < bytes; sent += buffer.size())
-            co_await stream->write({}, ByteView(buffer).first(std::min(buffer.size(), bytes - sent)));
+            co_await stream->write(ByteView(), ByteView(buffer).first(std::min(buffer.size(), bytes - sent)));
         stream->finish();
         while (true) {
             const auto message = co_await stream->read();

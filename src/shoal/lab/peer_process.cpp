@@ -13,7 +13,8 @@ PeerProcess start_peer(const PeerStart& start) {
     std::filesystem::create_directories(start.folder);
     std::vector<std::string> command;
     if (start.role == "auxiliary")
-        command = {(own_program().parent_path() / "shoal").string(), "seed", start.run_file.string(), "--auxiliary"};
+        command = {(own_program().parent_path() / "shoal").string(), "seed", start.run_file.string(),
+                   "--auxiliary"};
     else
         command = {own_program().string(), "train", start.run_file.string()};
     std::vector<std::string> settings = {"peer.name=" + start.name, "peer.folder=" + start.folder.string()};
