@@ -98,20 +98,24 @@ awaitable<bool> Trainer::synchronise() {
     }
     const bool was_training = training_;
     training_ = false;
+    if (is_behind() && downloads_since_round_ > 0) arriving_at_ = target;
     report();
     DownloadReport download;
     std::string failure;
     try {
+        const std::function<void(std::size_t, std::size_t)> nobody;
         StatePointer state =
-            co_await download_state(network_, clock_, transfer_, from, target, {}, download, log_);
+            co_await download_state(network_, clock_, transfer_, from, target, nobody, download, log_);
         co_await take_state(std::move(state));
     } catch (const Error& error) {
         if (error.kind() == ErrorKind::cancelled) throw;
         failure = error.what();
         observer_.on_trouble(error.kind(), failure);
     }
+    arriving_at_.reset();
     if (failure.empty()) {
         failed_downloads_ = 0;
+        ++downloads_since_round_;
         bytes_received_ += download.bytes;
         training_ = true;
         report();

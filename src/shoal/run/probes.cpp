@@ -156,18 +156,20 @@ class ProbeServer : public std::enable_shared_from_this<ProbeServer> {
             throw Error(ErrorKind::refused, "sends at most 16 MiB to measure bandwidth");
         proto::BandwidthReply reply;
         std::uint64_t received = message->payload.size();
-        while ((message = co_await stream->read())) {
+        for (;;) {
+            message = co_await stream->read();
+            if (!message) break;
             received += message->payload.size();
             if (received > kMaximumBytes)
                 throw Error(ErrorKind::refused, "takes at most 16 MiB to measure bandwidth");
         }
         reply.set_bytes_up(received);
         const net::Message answer = pack(reply);
-        co_await stream->write(answer.control, {});
+        co_await stream->write(answer.control, ByteView());
         const Bytes noise = self.noise();
         for (std::uint64_t left = request.bytes_down(); left > 0;) {
             const std::size_t size = static_cast<std::size_t>(std::min<std::uint64_t>(left, noise.size()));
-            co_await stream->write({}, ByteView(noise).first(size));
+            co_await stream->write(ByteView(), ByteView(noise).first(size));
             left -= size;
         }
         stream->finish();
@@ -190,10 +192,10 @@ awaitable<Bandwidth> measure(net::Network& network, Clock& clock, PeerId peer, D
     request.set_bytes_down(kMaximumBytes);
     const net::Message first = pack(request);
     const TimePoint start = clock.now();
-    co_await stream->write(first.control, {});
+    co_await stream->write(first.control, ByteView());
     std::uint64_t sent = 0;
     while (sent + piece.size() <= kMaximumBytes && (sent == 0 || clock.now() - start < patience)) {
-        co_await stream->write({}, piece);
+        co_await stream->write(ByteView(), piece);
         sent += piece.size();
     }
     stream->finish();
