@@ -61,7 +61,7 @@ class ShareReducer {
     struct Chunk {
         std::vector<Bytes> payloads;   // by member; empty until it arrives
         std::size_t next_member = 0;   // all before it are added
-        bool started = false;          // the sum is cleared
+        bool started = false;          // something is added
         std::vector<float> sum_space;  // unless the sum is built in the result vector
         Bytes encoded;                 // unless the sum is its own encoding
         std::span<float> sum;
@@ -70,6 +70,7 @@ class ShareReducer {
 
     Chunk& chunk_at(std::size_t index);
     std::optional<Blame> add_ready_members(Chunk& chunk, const Share& range);
+    void add_encoded(Chunk& chunk, ByteView encoded, float scale);
     void add_own(Chunk& chunk, const Share& range);
     std::optional<Blame> finish(Chunk& chunk, const Share& range);
     Blame find_culprit(const Chunk& chunk, const Share& range) const;
