@@ -299,7 +299,9 @@ awaitable<void> answer_with_a_lie(Liar::Lie lie, StatePointer state, Clock& cloc
     StateAnswer answer;
     answer.what = StateAnswer::What::offer;
     answer.offer = {state->step, manifest.root(leaves), manifest.total_bytes()};
-    while (const auto message = co_await stream->read()) {
+    for (;;) {
+        const auto message = co_await stream->read();
+        if (!message) break;
         const StateRequest request = decode_state_request(*message, stream->peer());
         Bytes payload;
         if (request.what == StateRequest::What::manifest) {

@@ -31,13 +31,15 @@ TEST_P(Connecting, handshake_proves_who_is_at_either_end) {
     auto task = [](Network& s, Network& c) -> awaitable<void> {
         const PeerId who = co_await c.dial(endpoint_of(s));
         EXPECT_EQ(who, World::id(1));
-        co_await until([&s] { return s.is_connected(World::id(2)); });
+        auto condition_0 = [&s] { return s.is_connected(World::id(2)); };
+        co_await until(condition_0);
         const auto infos = c.connections();
         EXPECT_EQ(infos.size(), 1U);
         EXPECT_EQ(infos[0].peer, World::id(1));
         EXPECT_EQ(infos[0].remote_address, endpoint_of(s).to_string());
         EXPECT_TRUE(infos[0].dialled_by_us);
-        co_await until([&c] { return c.connections()[0].round_trip > 0ns; });
+        auto condition_1 = [&c] { return c.connections()[0].round_trip > 0ns; };
+        co_await until(condition_1);
         EXPECT_GT(c.connections()[0].bytes_received, 100U);
     };
     world.run(task(*server, *client));
@@ -116,7 +118,8 @@ TEST_P(Connecting, a_peer_that_is_full_says_so) {
     auto second = world.make(3, settings());
     auto task = [](Network& s, Network& a, Network& b) -> awaitable<void> {
         co_await a.dial(endpoint_of(s));
-        co_await until([&] { return s.is_connected(a.self()); });
+        auto condition_2 = [&] { return s.is_connected(a.self()); };
+        co_await until(condition_2);
         const Error error = co_await error_of(b.dial(endpoint_of(s)));
         EXPECT_EQ(error.kind(), ErrorKind::refused);
         EXPECT_TRUE(contains(error.what(), "is full: 1 connections")) << error.what();
@@ -255,7 +258,8 @@ TEST_P(Connecting, dialling_a_connected_peer_again_keeps_the_connection) {
     auto task = [](Network& s, Network& c) -> awaitable<void> {
         for (int i = 0; i < 5; ++i) co_await c.dial(endpoint_of(s));
         EXPECT_EQ(c.connections().size(), 1U);
-        co_await until([&s] { return s.connections().size() == 1; });
+        auto condition_3 = [&s] { return s.connections().size() == 1; };
+        co_await until(condition_3);
     };
     world.run(task(*server, *client));
 }
@@ -270,10 +274,12 @@ TEST_P(Connecting, observers_hear_of_the_first_connection_and_of_the_loss_of_the
     auto task = [](Network& s, std::shared_ptr<Network> c,
                    std::vector<std::string>& notes) -> awaitable<void> {
         co_await c->dial(endpoint_of(s));
-        co_await until([&notes] { return notes.size() == 1; });
+        auto condition_4 = [&notes] { return notes.size() == 1; };
+        co_await until(condition_4);
         co_await shut_down(c);
         EXPECT_TRUE(c->connections().empty());
-        co_await until([&notes] { return notes.size() == 2; });
+        auto condition_5 = [&notes] { return notes.size() == 2; };
+        co_await until(condition_5);
         EXPECT_EQ(notes[0], "up " + c->self().short_name() + " ");
         EXPECT_TRUE(contains(notes[1], "down " + c->self().short_name())) << notes[1];
         EXPECT_TRUE(contains(notes[1], "shuts down")) << notes[1];
@@ -291,7 +297,8 @@ TEST_P(Connecting, a_restarted_peer_replaces_its_old_connection) {
     auto task = [](Network& s, Network& before, Network& after) -> awaitable<void> {
         co_await before.dial(endpoint_of(s));
         co_await after.dial(endpoint_of(s));
-        co_await until([&] { return !before.is_connected(s.self()) && after.is_connected(s.self()); });
+        auto condition_6 = [&] { return !before.is_connected(s.self()) && after.is_connected(s.self()); };
+        co_await until(condition_6);
         EXPECT_EQ(s.connections().size(), 1U);
     };
     world.run(task(*server, *old_one, *new_one));
@@ -308,7 +315,8 @@ TEST_P(Connecting, disconnect_ends_the_streams_with_the_reason) {
         EXPECT_EQ(error.kind(), ErrorKind::connection_lost);
         EXPECT_TRUE(contains(error.what(), "it lied about its gradient")) << error.what();
         EXPECT_FALSE(c.is_connected(peer));
-        co_await until([&] { return !s.is_connected(c.self()); });
+        auto condition_7 = [&] { return !s.is_connected(c.self()); };
+        co_await until(condition_7);
     };
     world.run(task(*server, *client));
 }

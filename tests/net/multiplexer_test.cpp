@@ -15,8 +15,7 @@ using namespace testing;
 /// Two multiplexers that talk to each other; `b` collects the streams that `a` opens.
 class Pair {
   public:
-    explicit Pair(World& world, Terms terms = Terms())
-        : world_(world), accepted_(world.context.get_executor()) {
+    explicit Pair(World& world, Terms terms = Terms()) : accepted_(world.context.get_executor()) {
         auto [left, right] = MemoryPipe::make_pair(world.context.get_executor());
         a_pipe = left.get();
         b_pipe = right.get();
@@ -41,7 +40,6 @@ class Pair {
     static awaitable<void> run(std::shared_ptr<Multiplexer> multiplexer, std::string& cause) {
         cause = co_await multiplexer->run(Bytes());
     }
-    World& world_;
     Mailbox<StreamPointer> accepted_;
 };
 
@@ -133,7 +131,8 @@ TEST_F(Multiplexing, a_writer_stops_exactly_at_the_window_of_a_reader_that_does_
         const StreamPointer in = co_await p.accept();
         TaskGroup group(w.context.get_executor());
         group.spawn(writer(out, written));
-        co_await until([&] { return p.b->unread_bytes() == kFit * (kPayload + kMessageCost); });
+        auto condition_0 = [&] { return p.b->unread_bytes() == kFit * (kPayload + kMessageCost); };
+        co_await until(condition_0);
         EXPECT_EQ(written, kFit);
         // Another stream is not held up, and a round trip through it shows that nothing more is coming.
         const StreamPointer other = p.a->open("y");
@@ -147,7 +146,8 @@ TEST_F(Multiplexing, a_writer_stops_exactly_at_the_window_of_a_reader_that_does_
         EXPECT_EQ(p.b->unread_bytes(), kFit * (kPayload + kMessageCost));
         // Reading half a window lets it go on.
         for (std::size_t i = 0; i < kFit; ++i) co_await in->read();
-        co_await until([&] { return written > kFit; });
+        auto condition_1 = [&] { return written > kFit; };
+        co_await until(condition_1);
         group.cancel();
         co_await group.settle();
     };
@@ -200,7 +200,8 @@ TEST_F(Multiplexing, large_messages_take_turns_chunk_by_chunk) {
         }
         // All four end within the last chunks; without turns the first would be done before the last had
         // begun.
-        co_await until([&] { return !order.empty(); });
+        auto condition_2 = [&] { return !order.empty(); };
+        co_await until(condition_2);
         EXPECT_GE(p.a_pipe->bytes_sent(), 4 * (kMaximumPayloadBytes - 2 * 256 * 1024));
         co_await group.join();
         EXPECT_EQ(order.size(), 4U);
@@ -246,7 +247,8 @@ TEST_F(Multiplexing, a_writer_cancelled_in_a_large_message_resets_its_stream_and
             co_await others.join();
             EXPECT_EQ(end->kind(), ErrorKind::refused);
         }
-        co_await until([&] { return p.b->open_streams() == 0; });
+        auto condition_3 = [&] { return p.b->open_streams() == 0; };
+        co_await until(condition_3);
         EXPECT_EQ(p.a->open_streams(), 0U);
         EXPECT_EQ(p.b->unread_bytes(), 0U);
     };
@@ -338,12 +340,14 @@ TEST_F(Multiplexing, a_cut_connection_fails_all_streams_with_the_cause) {
         std::optional<Error> failure;
         TaskGroup group(w.context.get_executor());
         group.spawn(bulk(out, failure));
-        co_await until([&] { return p.a_pipe->bytes_sent() > 300'000; });
+        auto condition_4 = [&] { return p.a_pipe->bytes_sent() > 300'000; };
+        co_await until(condition_4);
         p.b_pipe->close();
         co_await group.join();
         EXPECT_EQ(failure->kind(), ErrorKind::connection_lost);
         EXPECT_TRUE(contains(failure->what(), "closed the connection")) << failure->what();
-        co_await until([&] { return !p.a_cause.empty() && !p.b_cause.empty(); });
+        auto condition_5 = [&] { return !p.a_cause.empty() && !p.b_cause.empty(); };
+        co_await until(condition_5);
         const Error opening = co_await error_of([](Pair& q) -> awaitable<void> {
             q.a->open("x");
             co_return;
@@ -358,7 +362,8 @@ TEST_F(Multiplexing, goodbye_tells_the_other_side_why) {
     auto task = [](Pair& p) -> awaitable<void> {
         const StreamPointer out = p.a->open("x");
         p.a->close("time to go");
-        co_await until([&] { return !p.a_cause.empty() && !p.b_cause.empty(); });
+        auto condition_6 = [&] { return !p.a_cause.empty() && !p.b_cause.empty(); };
+        co_await until(condition_6);
         EXPECT_EQ(p.a_cause, "time to go");
         EXPECT_TRUE(contains(p.b_cause, "time to go")) << p.b_cause;
     };
@@ -371,10 +376,12 @@ TEST_F(Multiplexing, a_peer_that_falls_silent_is_lost_after_its_time) {
     terms.peer_timeout = 100ms;
     Pair pair(world, terms);
     auto task = [](World& w, Pair& p) -> awaitable<void> {
-        co_await until([&] { return p.a->info().round_trip > 0ns; });
+        auto condition_7 = [&] { return p.a->info().round_trip > 0ns; };
+        co_await until(condition_7);
         const TimePoint before = w.clock.now();
         p.b_pipe->stall();
-        co_await until([&] { return !p.a_cause.empty(); });
+        auto condition_8 = [&] { return !p.a_cause.empty(); };
+        co_await until(condition_8);
         EXPECT_GE(w.clock.now() - before, 75ms);
         EXPECT_TRUE(contains(p.a_cause, "silent for")) << p.a_cause;
     };
@@ -388,7 +395,8 @@ TEST_F(Multiplexing, an_idle_connection_stays_alive) {
     Pair pair(world, terms);
     auto task = [](Pair& p) -> awaitable<void> {
         const std::uint64_t before = p.a_pipe->bytes_received();
-        co_await until([&] { return p.a_pipe->bytes_received() > before + 20 * (kFrameHeaderBytes + 8); });
+        auto condition_9 = [&] { return p.a_pipe->bytes_received() > before + 20 * (kFrameHeaderBytes + 8); };
+        co_await until(condition_9);
         EXPECT_TRUE(p.a->alive());
     };
     world.run(task(pair));

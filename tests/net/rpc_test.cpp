@@ -52,7 +52,8 @@ TEST_P(Rpc, calls_a_peer_in_client_mode_over_the_connection_that_it_opened) {
         Endpoint endpoint = endpoint_of(s);
         const PeerId who = co_await c.dial(std::move(endpoint));
         EXPECT_EQ(who, s.self());
-        co_await until([&s, &c] { return s.is_connected(c.self()); });
+        auto condition_0 = [&s, &c] { return s.is_connected(c.self()); };
+        co_await until(condition_0);
         co_await call_echo(w, s, c.self());
         EXPECT_EQ(s.connections().size(), 1U);
         EXPECT_FALSE(s.connections()[0].dialled_by_us);
@@ -128,7 +129,8 @@ TEST_P(Rpc, deadline_ends_the_call_and_cancels_the_work_at_the_other_side) {
         const Error error = co_await error_of(call(c, w.clock, peer, "hang", Message(), deadline));
         EXPECT_EQ(error.kind(), ErrorKind::timed_out);
         EXPECT_TRUE(contains(error.what(), "hang")) << error.what();
-        co_await until([&h] { return h.cancelled == h.begun; });
+        auto condition_1 = [&h] { return h.cancelled == h.begun; };
+        co_await until(condition_1);
     };
     world.run(task(world, *client, server->self(), *hanging));
 }
@@ -149,10 +151,12 @@ TEST_P(Rpc, cancelling_the_caller_cancels_the_work_and_frees_the_stream_on_both_
             };
             for (int i = 0; i < 500; ++i) group.spawn(one(w, c, peer));
             const int expected = (round + 1) * 500;
-            co_await until([&h, expected] { return h.begun == expected; });
+            auto condition_2 = [&h, expected] { return h.begun == expected; };
+            co_await until(condition_2);
             group.cancel();
             co_await group.settle();
-            co_await until([&h, expected] { return h.cancelled == expected; });
+            auto condition_3 = [&h, expected] { return h.cancelled == expected; };
+            co_await until(condition_3);
         }
     };
     world.run(task(world, *client, server->self(), *hanging));

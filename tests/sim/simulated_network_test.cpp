@@ -13,9 +13,11 @@ using namespace std::chrono_literals;
 awaitable<void> send_messages(net::Network& network, PeerId to, int count, std::size_t bytes) {
     const net::StreamPointer stream = co_await network.open(to, "count");
     const Bytes payload(bytes, 7);
-    for (int i = 0; i < count; ++i) co_await stream->write({}, payload);
+    for (int i = 0; i < count; ++i) co_await stream->write(ByteView(), payload);
     stream->finish();
-    while (co_await stream->read()) {
+    for (bool more = true; more;) {
+        const auto message = co_await stream->read();
+        more = message.has_value();
     }
 }
 
@@ -29,7 +31,9 @@ struct Counts {
 
 awaitable<void> count_messages(std::shared_ptr<Counts> counts, net::StreamPointer stream) {
     try {
-        while (auto message = co_await stream->read()) {
+        for (;;) {
+            const auto message = co_await stream->read();
+            if (!message) break;
             ++counts->messages;
             counts->bytes += message->payload.size();
         }
@@ -118,7 +122,7 @@ awaitable<void> write_until_full(net::Network& network, PeerId to, int& written)
     const net::StreamPointer stream = co_await network.open(to, "unread");
     const Bytes payload(1000000, 7);
     for (;;) {
-        co_await stream->write({}, payload);
+        co_await stream->write(ByteView(), payload);
         ++written;
     }
 }

@@ -105,7 +105,7 @@ TEST(Simulation, CancelsASleepAndForgetsItsTimer) {
 
 awaitable<void> spin(Simulation& simulation, int rounds, int& count) {
     for (int i = 0; i < rounds; ++i) {
-        co_await simulation.clock().sleep_until({});
+        co_await simulation.clock().sleep_until(TimePoint());
         ++count;
     }
 }
