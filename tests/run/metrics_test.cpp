@@ -41,7 +41,10 @@ TEST(Metrics, EveryEventIsALineOfJson) {
         metrics.on_round(Step{4}, averaged_by_two());
         metrics.on_step(Step{5}, 2.5, std::nan(""), 1.0, {});
         metrics.on_held_out_loss(Step{5}, 2.25);
-        metrics.on_synchronised(Step{5}, {.bytes = 77, .seconds = 0.5, .donors = {PeerId()}});
+        collective::DownloadReport download;
+        download.bytes = 77;
+        download.donors.emplace_back();
+        metrics.on_synchronised(Step{5}, download);
         metrics.on_trouble(ErrorKind::timed_out, "text with \"quotes\",\na newline and bad \xff bytes");
         metrics.note("started", {{"name", "alice"}});
     }

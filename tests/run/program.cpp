@@ -43,6 +43,8 @@ Program::Program(const std::filesystem::path& program, const std::vector<std::st
     const std::string id = std::to_string(++number);
     out_ = folder / ("out-" + id);
     err_ = folder / ("err-" + id);
+    write_whole(out_, "");  // there before anybody watches it
+    write_whole(err_, "");
     std::vector<std::string> words = {program.string()};
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<char*> argv;
