@@ -226,14 +226,18 @@ bool GroupMatching::waits_for(const ExpectedPeer& expected, TimePoint& wake_at) 
     if (!can_lead(expected.role)) return until(is_lost ? lost->second + kProbeTime : expected.ready_by + kSlack);
     Candidate& candidate = candidates_[expected.peer];
     if (!candidate.ruled_out.empty()) return false;
-    if (!is_lost && until(expected.ready_by + kSlack)) return true;
+    // In a later attempt, somebody may have missed the verdict of the last one and wait for us elsewhere: ask soon.
+    const TimePoint due = expected.ready_by + kSlack;
+    const TimePoint ask_at = attempt_ > 0 ? std::min(due, started_ + kProbeTime) : due;
+    if (!is_lost && until(ask_at)) return true;
     if (!candidate.asked) ask(expected.peer);
     if (!candidate.probed_at) candidate.probed_at = now;
     // One that is ready, too, learns from our join that we lead, and comes. One that must be dialled needs longer.
     const bool coming = candidate.answer == Answer::hold && candidate.ready;
-    if (candidate.answer != Answer::none && !coming) return false;
     const bool dialling = !is_lost && !network_.is_connected(expected.peer);
-    return until(*candidate.probed_at + (coming ? 2 * kProbeTime : dialling ? kLateAfter : kProbeTime));
+    const Duration patience = coming ? 2 * kProbeTime : dialling ? kLateAfter : kProbeTime;
+    if ((candidate.answer == Answer::none || coming) && until(*candidate.probed_at + patience)) return true;
+    return !is_lost && until(due);
 }
 
 std::optional<MatchOutcome> GroupMatching::begin(const std::vector<Lobby::GuestPointer>& members) {

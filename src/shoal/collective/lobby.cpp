@@ -27,8 +27,10 @@ proto::MatchReply reply_to(const Join& join, const std::vector<PeerId>& tried, c
         reply.mutable_past()->set_step(value(*status.over_until));
     } else if (here && join.step < status.step) {
         reply.mutable_past()->set_step(value(status.step) - 1);
-    } else if (!here || join.step > status.step || join.attempt > status.attempt) {
+    } else if (!here || join.step > status.step || (join.attempt > status.attempt && status.kind == Kind::busy)) {
         reply.mutable_hold()->set_ready(false);
+    } else if (join.attempt > status.attempt) {
+        reply.mutable_hold()->set_ready(true);  // this peer is about to take up that attempt
     } else if (status.kind == Kind::busy) {
         const auto& members = status.members;
         if (std::find(members.begin(), members.end(), join.signed_bytes) != members.end())

@@ -11,6 +11,7 @@
 //   runs a round that the guest is a member of        begin: the leader's own has not reached the guest
 //   runs the round of that attempt or a later one     busy, repeated
 //   is at a later attempt                             raise
+//   looks for a group at an earlier attempt           hold (ready): this peer takes up the guest's attempt
 //   is past that step                                 past
 //
 // So a join is never lost because it came early, and nobody has to ask again.

@@ -14,6 +14,8 @@ Duration stagger_of(Duration stall) { return stall / 8; }    // between one prop
 Duration retry_of(Duration stall) { return stall / 2; }      // for a proposal to get through
 constexpr int kPatienceFactor = 8;                           // T, before a vote that nobody wins is given up
 constexpr std::size_t kMaximumOutbox = 256;
+constexpr std::uint64_t kBytesThatCount = 1024;  // in a tick; less is keep-alive
+constexpr std::uint64_t kBytesOfABusyLine = 16 * 1024;
 
 RoundMessage vote_message(const VoteMessage& vote) {
     RoundMessage message;
@@ -71,7 +73,8 @@ void RoundVote::act(TimePoint now) {
         follow(now);
     if (now - last_tick_ >= tick_of(settings_.stall_timeout)) {
         last_tick_ = now;
-        tick_messages(now);
+        notice_traffic(now);
+        tick_messages();
     }
 }
 
@@ -146,7 +149,24 @@ void RoundVote::propose_failed() {
     send_all(machine_.propose(std::move(value)));
 }
 
-void RoundVote::tick_messages(TimePoint) {
+/// On a slow line a sign of life may wait behind chunks: bytes of a member are one, too, and while this peer's own line is
+/// busy, nobody's silence counts.
+void RoundVote::notice_traffic(TimePoint now) {
+    std::uint64_t received = 0;
+    for (const net::ConnectionInfo& info : network_.connections()) {
+        const std::optional<std::size_t> member = plan_.index_of(info.peer);
+        if (!member) continue;
+        Link& link = links_[*member];
+        const std::uint64_t fresh = info.bytes_received - std::min(info.bytes_received, link.bytes);
+        if (fresh > kBytesThatCount) link.heard = now;
+        link.bytes = info.bytes_received;
+        received += fresh;
+    }
+    if (received > kBytesOfABusyLine)
+        for (Link& link : links_) link.heard = now;
+}
+
+void RoundVote::tick_messages() {
     RoundMessage own;
     own.observation = observations_[self_];
     VoteMessage alive;

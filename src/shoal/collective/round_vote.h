@@ -64,6 +64,7 @@ class RoundVote : public std::enable_shared_from_this<RoundVote> {
         bool connecting = false;
         bool failed = false;  // the last try to connect
         TimePoint heard;
+        std::uint64_t bytes = 0;  // received on the connection, at the last tick
     };
 
     // What is due now. docs/algorithms.md names the timers.
@@ -79,7 +80,8 @@ class RoundVote : public std::enable_shared_from_this<RoundVote> {
     bool proposal_is_stuck(TimePoint now) const;
     void forgive_own_sleep(TimePoint now);
     std::size_t turn() const;
-    void tick_messages(TimePoint now);
+    void notice_traffic(TimePoint now);
+    void tick_messages();
 
     void take(std::size_t member, const RoundMessage& message);
     void blame(std::size_t member, const std::string& cause);
