@@ -24,15 +24,15 @@ target_compile_options(shoal_options INTERFACE
   -ffp-contract=off  # the same bits on every machine (ARCHITECTURE.md, 'Same bits')
 )
 target_compile_definitions(shoal_options INTERFACE
-  ASIO_STANDALONE ASIO_NO_DEPRECATED ASIO_HAS_CO_AWAIT=1 ASIO_HAS_STD_COROUTINE=1)
+  ASIO_STANDALONE ASIO_NO_DEPRECATED ASIO_HAS_CO_AWAIT=1 ASIO_HAS_STD_COROUTINE=1
+  # Asio decides this by whether a standard header happens to come before its own: files would disagree on how memory is freed.
+  ASIO_HAS_STD_ALIGNED_ALLOC=1)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   target_compile_options(shoal_options INTERFACE -Wno-missing-braces -Wno-deprecated-declarations)
 endif()
 if(SHOAL_SANITIZE)
   add_compile_options(-fsanitize=${SHOAL_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${SHOAL_SANITIZE})
-  # Asio decides this by whether a standard header happens to come before its own: files then disagree on how memory is freed.
-  add_compile_definitions(ASIO_HAS_STD_ALIGNED_ALLOC=1)
 endif()
 if(SHOAL_BUILD_FUZZERS)
   add_compile_options(-fsanitize=fuzzer-no-link)  # the rooms tell libFuzzer which branches an input took

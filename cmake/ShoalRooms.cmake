@@ -13,7 +13,7 @@ function(shoal_room name)
   endif()
   target_compile_features(shoal_${name} ${scope} cxx_std_20)
   target_compile_definitions(shoal_${name} ${scope}
-    ASIO_STANDALONE ASIO_NO_DEPRECATED ASIO_HAS_CO_AWAIT=1 ASIO_HAS_STD_COROUTINE=1)
+    ASIO_STANDALONE ASIO_NO_DEPRECATED ASIO_HAS_CO_AWAIT=1 ASIO_HAS_STD_COROUTINE=1 ASIO_HAS_STD_ALIGNED_ALLOC=1)
   target_include_directories(shoal_${name} ${scope}
     $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/src> $<INSTALL_INTERFACE:include>)
   foreach(need ${ROOM_NEEDS})
