@@ -82,6 +82,7 @@ class Faults {
     awaitable<void> steps_more(std::int64_t steps, std::string what);
     awaitable<void> wait_until(std::function<bool()> condition, std::string what);
     awaitable<void> play(Episode& episode);
+    static void dismiss(PeerProcess& peer);
     void order(const PeerProcess& victim, const Episode& episode) const;
     double usual_step(double before) const;
     double longest_pause(double from, double to) const;
@@ -223,6 +224,12 @@ awaitable<void> Faults::steps_more(std::int64_t steps, std::string what) {
     co_await wait_until(std::move(reached), fmt::format("{} steps after {}", steps, what));
 }
 
+/// Without a word.
+void Faults::dismiss(PeerProcess& peer) {
+    peer.killed = true;
+    peer.process->signal(SIGKILL);
+}
+
 void Faults::order(const PeerProcess& victim, const Episode& episode) const {
     const auto part = victim.folder / "order.part";
     std::ofstream(part) << episode.fault << '@' << episode.phase << ":0\n";
@@ -264,8 +271,16 @@ awaitable<void> Faults::play(Episode& episode) {
     std::size_t newcomer = 0;
     if (shares) start("full", 0), newcomer = peers_.size() - 1;
 
-    std::function<bool()> struck = [this, victim] {
-        return !std::filesystem::exists(peers_[victim].folder / "order");
+    // A newcomer takes its chunks from whoever is free: where the victim was not asked, the next newcomer may
+    // ask it.
+    std::function<bool()> struck = [this, victim, shares, &newcomer] {
+        if (!std::filesystem::exists(peers_[victim].folder / "order")) return true;
+        if (shares && peers_[newcomer].log->first_micro_batch) {
+            dismiss(peers_[newcomer]);
+            start("full", 0);
+            newcomer = peers_.size() - 1;
+        }
+        return false;
     };
     co_await wait_until(std::move(struck), "the fault to strike");
     const double when = wall_seconds();
@@ -299,8 +314,7 @@ awaitable<void> Faults::play(Episode& episode) {
     episode.lost_seconds = std::max(0.0, episode.lost_seconds);
     if (shares && episode.fault != "kill") {
         // The swarm stays six: the newcomer leaves again, without a word.
-        peers_[newcomer].killed = true;
-        peers_[newcomer].process->signal(SIGKILL);
+        dismiss(peers_[newcomer]);
         co_await steps_more(kCalmSteps, "the newcomer's end");
     }
 }
