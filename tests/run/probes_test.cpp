@@ -83,7 +83,7 @@ TEST_F(Probes, NobodySendsMoreThanSixteenMebibytesForTheAsking) {
         proto::BandwidthRequest request;
         request.set_bytes_down(16 * 1024 * 1024 + 1);
         const Bytes control = net::to_control(request);
-        co_await stream->write(control, {});
+        co_await stream->write(control, ByteView());
         stream->finish();
         std::string refusal;
         try {
