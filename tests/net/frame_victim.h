@@ -24,7 +24,7 @@ class FrameVictim {
         terms.our_window = terms.their_window = kMinimumWindow;
         terms.our_streams = 16;
         terms.maximum_unread = 4 * kMinimumWindow;
-        const PeerId peer = KeyPair::from_seed(Bytes(32, 1)).peer_id();
+        const PeerId peer = PeerId();
         Multiplexer::Acceptor acceptor = [this](StreamPointer stream, std::string service) {
             if (service == "hold") {
                 held_.push_back(std::move(stream));

@@ -83,7 +83,8 @@ TEST(Liveness, a_peer_that_freezes_after_the_handshake_is_noticed) {
     auto task = [](World& w, Network& s, std::string& lost) -> awaitable<void> {
         const TimePoint before = w.clock.now();
         const auto frozen = co_await connect_stranger(w, listen_port(s));
-        co_await until([&lost] { return !lost.empty(); });
+        auto is_lost = [&lost] { return !lost.empty(); };
+        co_await until(is_lost);
         EXPECT_TRUE(contains(lost, "silent for")) << lost;
         EXPECT_GE(w.clock.now() - before, 140ms);
         EXPECT_FALSE(s.is_connected(World::id(kStranger)));
@@ -101,7 +102,8 @@ TEST(Liveness, writing_to_a_frozen_peer_ends_with_the_cause) {
         Bytes bytes;
         append_frame(bytes, FrameType::open, 1, as_bytes("flood"));
         co_await say(*frozen, std::move(bytes));
-        co_await until([&what] { return what.end.has_value(); });
+        auto has_ended = [&what] { return what.end.has_value(); };
+        co_await until(has_ended);
         EXPECT_EQ(what.end->kind(), ErrorKind::connection_lost);
         EXPECT_EQ(what.end->peer(), World::id(kStranger).short_name());
         EXPECT_TRUE(contains(what.end->what(), "silent for")) << what.end->what();
@@ -124,9 +126,11 @@ TEST(Liveness, a_connection_killed_in_a_message_fails_the_reader_with_the_cause)
         const Bytes half(50'000, 1);
         append_frame(bytes, FrameType::data, 1, half);
         co_await say(*dying, std::move(bytes));
-        co_await until([&what] { return what.messages == 1; });
+        auto has_one = [&what] { return what.messages == 1; };
+        co_await until(has_one);
         dying->close();
-        co_await until([&what] { return what.end.has_value(); });
+        auto has_ended = [&what] { return what.end.has_value(); };
+        co_await until(has_ended);
         EXPECT_EQ(what.end->kind(), ErrorKind::connection_lost);
         EXPECT_EQ(what.end->peer(), World::id(kStranger).short_name());
         EXPECT_EQ(what.messages, 1);
@@ -151,7 +155,8 @@ TEST(Liveness, a_peer_that_crawls_is_alive) {
             co_await say(*slow, Bytes(1, byte));
             co_await w.clock.sleep_for(10ms);
         }
-        co_await until([&what] { return what.messages == 1; });
+        auto has_one = [&what] { return what.messages == 1; };
+        co_await until(has_one);
         EXPECT_FALSE(what.end.has_value());
     };
     world.run(task(world, *server, *seen));
