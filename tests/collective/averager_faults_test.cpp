@@ -1,10 +1,10 @@
 // Faults at every message of a round: whoever ends with a verdict has the same one, with the same bits.
-#include <gtest/gtest.h>
+#include "averager_harness.h"
 
 #include <algorithm>
 #include <cstring>
-
-#include "averager_harness.h"
+#include <gtest/gtest.h>
+#include <memory>
 
 namespace shoal::collective {
 namespace {
@@ -15,11 +15,16 @@ enum class Fault { crash, freeze, cut, partition_one, partition_half };
 
 std::string name_of(Fault fault) {
     switch (fault) {
-        case Fault::crash: return "crash";
-        case Fault::freeze: return "freeze";
-        case Fault::cut: return "cut";
-        case Fault::partition_one: return "partition_one";
-        case Fault::partition_half: return "partition_half";
+        case Fault::crash:
+            return "crash";
+        case Fault::freeze:
+            return "freeze";
+        case Fault::cut:
+            return "cut";
+        case Fault::partition_one:
+            return "partition_one";
+        case Fault::partition_half:
+            return "partition_half";
     }
     return "";
 }
@@ -39,20 +44,26 @@ void build(AveragerSwarm& swarm) {
     swarm.add(Role::auxiliary);
 }
 
-void inject(AveragerSwarm& swarm, const Scenario& scenario, bool& happened) {
+void inject(AveragerSwarm& swarm, const Scenario& scenario, std::shared_ptr<bool> happened) {
     const PeerId victim = swarm[scenario.victim].id;
     const PeerId other = swarm[(scenario.victim + 1) % 3].id;
     std::vector<PeerId> half{victim, other};
-    swarm.internet().after_messages(victim, scenario.after, [&swarm, &happened, scenario, victim, other, half] {
-        happened = true;
-        switch (scenario.fault) {
-            case Fault::crash: return swarm.internet().crash(victim);
-            case Fault::freeze: return swarm.internet().freeze(victim);
-            case Fault::cut: return swarm.internet().cut(victim, other);
-            case Fault::partition_one: return swarm.internet().partition({{victim}});
-            case Fault::partition_half: return swarm.internet().partition({half});
-        }
-    });
+    swarm.internet().after_messages(victim, scenario.after,
+                                    [&swarm, happened, scenario, victim, other, half] {
+                                        *happened = true;
+                                        switch (scenario.fault) {
+                                            case Fault::crash:
+                                                return swarm.internet().crash(victim);
+                                            case Fault::freeze:
+                                                return swarm.internet().freeze(victim);
+                                            case Fault::cut:
+                                                return swarm.internet().cut(victim, other);
+                                            case Fault::partition_one:
+                                                return swarm.internet().partition({{victim}});
+                                            case Fault::partition_half:
+                                                return swarm.internet().partition({half});
+                                        }
+                                    });
 }
 
 std::vector<PeerId> names(const Verdict& verdict) {
@@ -73,7 +84,8 @@ void expect_same(const Verdict& a, const Verdict& b) {
 void expect_exact(AveragerSwarm& swarm, const AveragerSwarm::Peer& peer) {
     const std::vector<double> reference = swarm.reference(peer.verdict->contributors);
     double worst = 0;
-    for (std::size_t k = 0; k < reference.size(); ++k) worst = std::max(worst, std::fabs(reference[k] - peer.result[k]));
+    for (std::size_t k = 0; k < reference.size(); ++k)
+        worst = std::max(worst, std::fabs(reference[k] - peer.result[k]));
     EXPECT_LT(worst, 1e-5);
 }
 
@@ -87,7 +99,8 @@ void expect_one_verdict(AveragerSwarm& swarm) {
         for (const Verdict& verdict : peer.history) {
             if (verdict.outcome == Verdict::Outcome::cut_off || verdict.contributors.empty()) continue;
             for (const Verdict& other : decided)
-                if (names(other) == names(verdict) && other.attempt == verdict.attempt) expect_same(other, verdict);
+                if (names(other) == names(verdict) && other.attempt == verdict.attempt)
+                    expect_same(other, verdict);
             decided.push_back(verdict);
             if (verdict.outcome != Verdict::Outcome::averaged) continue;
             if (averaged) expect_same(*averaged, verdict);
@@ -114,13 +127,13 @@ bool play(const Scenario& scenario, std::size_t& all_well) {
     AveragerSwarm swarm(scenario.seed, small());
     swarm.retry = true;
     build(swarm);
-    bool happened = false;
+    const auto happened = std::make_shared<bool>(false);  // the fault may come late
     inject(swarm, scenario, happened);
     const TimePoint start = swarm.now();
     swarm.start_all();
     const bool finished = swarm.finish(60s);
     EXPECT_TRUE(finished);
-    if (!happened || !finished) return happened;
+    if (!*happened || !finished) return *happened;
     expect_one_verdict(swarm);
     const bool stops = scenario.fault == Fault::crash || scenario.fault == Fault::freeze;
     const bool splits = scenario.fault == Fault::partition_one || scenario.fault == Fault::partition_half;
@@ -130,7 +143,8 @@ bool play(const Scenario& scenario, std::size_t& all_well) {
         const AveragerSwarm::Peer& peer = swarm[i];
         if (swarm.stopped(i)) continue;
         if (!peer.verdict || peer.verdict->outcome == Verdict::Outcome::failed) {
-            ADD_FAILURE() << "peer " << i << ": " << (peer.verdict ? peer.verdict->cause : describe(peer.error));
+            ADD_FAILURE() << "peer " << i << ": "
+                          << (peer.verdict ? peer.verdict->cause : describe(peer.error));
             continue;
         }
         if (peer.verdict->outcome == Verdict::Outcome::cut_off) {
@@ -145,9 +159,10 @@ bool play(const Scenario& scenario, std::size_t& all_well) {
             EXPECT_GE(members.size(), 3u);
         }
     }
-    // Those that can talk to each other and are the majority are never cut off, and lose little time: the rounds themselves
-    // take milliseconds. (Of two halves, members of a round that was just beginning may be cut off on both sides. A client that
-    // hangs on a frozen leader whose word has reached only others learns of it when they are done.)
+    // Those that can talk to each other and are the majority are never cut off, and lose little time: the
+    // rounds themselves take milliseconds. (Of two halves, members of a round that was just beginning may be
+    // cut off on both sides. A client that hangs on a frozen leader whose word has reached only others learns
+    // of it when they are done.)
     const std::size_t allowed = scenario.fault == Fault::partition_half  ? 5
                                 : scenario.fault == Fault::partition_one ? 1
                                 : scenario.fault == Fault::freeze        ? 1
@@ -157,7 +172,7 @@ bool play(const Scenario& scenario, std::size_t& all_well) {
     if (!splits) {
         EXPECT_LT(seconds(last - start), 3.0);
     }
-    return happened;
+    return *happened;
 }
 
 class EveryMessage : public testing::TestWithParam<std::tuple<Fault, std::size_t>> {};
@@ -177,11 +192,12 @@ TEST_P(EveryMessage, leads_all_to_the_same_verdict) {
 }
 
 INSTANTIATE_TEST_SUITE_P(AveragerFaults, EveryMessage,
-                         testing::Combine(testing::Values(Fault::crash, Fault::freeze, Fault::cut, Fault::partition_one,
-                                                          Fault::partition_half),
+                         testing::Combine(testing::Values(Fault::crash, Fault::freeze, Fault::cut,
+                                                          Fault::partition_one, Fault::partition_half),
                                           testing::Values(0, 1, 2, 3, 4)),
                          [](const auto& chosen) {
-                             return name_of(std::get<0>(chosen.param)) + "_of_peer_" + std::to_string(std::get<1>(chosen.param));
+                             return name_of(std::get<0>(chosen.param)) + "_of_peer_" +
+                                    std::to_string(std::get<1>(chosen.param));
                          });
 
 }  // namespace

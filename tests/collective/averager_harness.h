@@ -55,7 +55,10 @@ class AveragerSwarm {
     };
 
     explicit AveragerSwarm(std::uint64_t seed, SwarmSettings settings = {})
-        : seed_(seed), settings_(std::move(settings)), simulation_(seed), internet_(simulation_, settings_.internet) {
+        : seed_(seed),
+          settings_(std::move(settings)),
+          simulation_(seed),
+          internet_(simulation_, settings_.internet) {
         internet_.on_crash([this](const PeerId& id) {
             for (Peer& peer : peers_)
                 if (peer.id == id && peer.running) peer.cancel.emit(asio::cancellation_type::terminal);
@@ -81,7 +84,8 @@ class AveragerSwarm {
         settings.role = role;
         settings.bandwidth = bandwidth;
         settings.chunk_elements = settings_.chunk_elements;
-        peer.averager = make_averager(*peer.network, internet_.clock(peer.id), Random(seed_ + peers_.size()), settings, log);
+        peer.averager = make_averager(*peer.network, internet_.clock(peer.id), Random(seed_ + peers_.size()),
+                                      settings, log);
         if (role != Role::auxiliary) {
             peer.contribution = test_vector(settings_.elements, seed_ * 77 + peers_.size());
             peer.result.assign(settings_.elements, -1);
@@ -89,9 +93,10 @@ class AveragerSwarm {
         return peer;
     }
 
-    /// Peer `index` calls average() now; it expects everybody who is not excluded to be ready within `ready_within`.
-    void start(std::size_t index, Step step = Step{1}, unsigned attempt = 0, std::vector<PeerId> excluded = {},
-               Duration ready_within = std::chrono::seconds(1)) {
+    /// Peer `index` calls average() now; it expects everybody who is not excluded to be ready within
+    /// `ready_within`.
+    void start(std::size_t index, Step step = Step{1}, unsigned attempt = 0,
+               std::vector<PeerId> excluded = {}, Duration ready_within = std::chrono::seconds(1)) {
         Peer& peer = peers_[index];
         peer.verdict.reset();
         peer.error = nullptr;
@@ -106,18 +111,19 @@ class AveragerSwarm {
         request.excluded = std::move(excluded);
         const TimePoint ready_by = simulation_.clock().now() + ready_within;
         request.expected = [this, index, ready_by] { return expected_by(index, ready_by); };
-        asio::co_spawn(simulation_.executor(), peer.averager->average(std::move(request)),
-                       asio::bind_cancellation_slot(peer.cancel.slot(), [this, &peer](std::exception_ptr e, Verdict v) {
-                           peer.running = false;
-                           peer.ended = simulation_.clock().now();
-                           peer.error = e;
-                           if (e) return;
-                           peer.verdict = v;
-                           peer.history.push_back(v);
-                           if (!retry || v.outcome != Verdict::Outcome::failed || v.attempt >= 10) return;
-                           const std::size_t at = index_of(peer.id);
-                           if (!stopped(at)) start(at, step_, v.attempt + 1, v.lost, std::chrono::milliseconds(200));
-                       }));
+        asio::co_spawn(
+            simulation_.executor(), peer.averager->average(std::move(request)),
+            asio::bind_cancellation_slot(peer.cancel.slot(), [this, &peer](std::exception_ptr e, Verdict v) {
+                peer.running = false;
+                peer.ended = simulation_.clock().now();
+                peer.error = e;
+                if (e) return;
+                peer.verdict = v;
+                peer.history.push_back(v);
+                if (!retry || v.outcome != Verdict::Outcome::failed || v.attempt >= 10) return;
+                const std::size_t at = index_of(peer.id);
+                if (!stopped(at)) start(at, step_, v.attempt + 1, v.lost, std::chrono::milliseconds(200));
+            }));
     }
 
     void start_all(Step step = Step{1}, unsigned attempt = 0, std::vector<PeerId> excluded = {}) {
@@ -154,7 +160,8 @@ class AveragerSwarm {
             if (contributor.role == Role::auxiliary) continue;
             const Peer& peer = find(contributor.peer);
             weight += contributor.weight;
-            for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += contributor.weight * static_cast<double>(peer.contribution[i]);
+            for (std::size_t i = 0; i < sum.size(); ++i)
+                sum[i] += contributor.weight * static_cast<double>(peer.contribution[i]);
         }
         for (double& s : sum) s /= weight;
         return sum;
@@ -172,7 +179,7 @@ class AveragerSwarm {
         throw std::logic_error("no such peer");
     }
 
-    bool retry = false;           ///< a peer whose round failed tries again at once, as training does
+    bool retry = false;       ///< a peer whose round failed tries again at once, as training does
     std::set<PeerId> hidden;  ///< peers that nobody expects
     Log log;
 

@@ -1,8 +1,7 @@
-#include <gtest/gtest.h>
-#include <rapidcheck/gtest.h>
-
 #include <cmath>
+#include <gtest/gtest.h>
 #include <numeric>
+#include <rapidcheck/gtest.h>
 
 #include "shoal/base/error.h"
 #include "shoal/base/random.h"
@@ -44,7 +43,8 @@ double cost(const Row& row, const std::vector<std::size_t>& parts) {
     double worst = 0;
     for (std::size_t i = 0; i < parts.size(); ++i) {
         if (row.bandwidths[i] == 0) continue;
-        const double load = static_cast<double>(row.elements) + static_cast<double>(parts.size() - 2) * static_cast<double>(parts[i]);
+        const double load = static_cast<double>(row.elements) +
+                            static_cast<double>(parts.size() - 2) * static_cast<double>(parts[i]);
         worst = std::max(worst, load / row.bandwidths[i]);
     }
     return worst;
@@ -79,8 +79,8 @@ TEST(AveragerSplit, gives_the_parts_of_hivemind) {
 
 TEST(AveragerSplit, reaches_the_optimal_cost) {
     const std::vector<std::pair<std::vector<double>, double>> rows = {
-        {{.25, .25, .25, .25}, 6.0},   {{.3, .5, .9}, 3.3333},     {{.44, .33, .22}, 4.5455},
-        {{.55, .44, .40}, 2.8777},     {{.3, .5, .9, .6}, 3.3333}, {{0, .5, 0, .6}, 3.6364},
+        {{.25, .25, .25, .25}, 6.0}, {{.3, .5, .9}, 3.3333},     {{.44, .33, .22}, 4.5455},
+        {{.55, .44, .40}, 2.8777},   {{.3, .5, .9, .6}, 3.3333}, {{0, .5, 0, .6}, 3.6364},
     };
     for (const auto& [bandwidths, best] : rows) {
         const std::vector<SplitMember> group = members(bandwidths);

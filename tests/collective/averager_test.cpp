@@ -1,12 +1,12 @@
 #include "shoal/collective/averager.h"
 
-#include <gtest/gtest.h>
+#include "averager_harness.h"
 
 #include <algorithm>
 #include <cstring>
+#include <gtest/gtest.h>
 #include <limits>
 
-#include "averager_harness.h"
 #include "shoal/collective/round_plan.h"
 #include "shoal/compress/codec.h"
 
@@ -26,8 +26,10 @@ void expect_averaged(AveragerSwarm& swarm, const std::vector<std::size_t>& membe
     const std::vector<float>* first = nullptr;
     for (const std::size_t i : members) {
         AveragerSwarm::Peer& peer = swarm[i];
-        ASSERT_TRUE(peer.verdict) << "peer " << i << ": " << (peer.error ? describe(peer.error) : "no verdict");
-        ASSERT_EQ(peer.verdict->outcome, Verdict::Outcome::averaged) << "peer " << i << ": " << peer.verdict->cause;
+        ASSERT_TRUE(peer.verdict) << "peer " << i << ": "
+                                  << (peer.error ? describe(peer.error) : "no verdict");
+        ASSERT_EQ(peer.verdict->outcome, Verdict::Outcome::averaged)
+            << "peer " << i << ": " << peer.verdict->cause;
         std::vector<PeerId> contributors;
         for (const Contributor& c : peer.verdict->contributors) contributors.push_back(c.peer);
         ASSERT_EQ(contributors, ids);
@@ -37,7 +39,8 @@ void expect_averaged(AveragerSwarm& swarm, const std::vector<std::size_t>& membe
             first = &peer.result;
             const std::vector<double> reference = swarm.reference(peer.verdict->contributors);
             for (std::size_t k = 0; k < reference.size(); ++k)
-                ASSERT_NEAR(peer.result[k], reference[k], tolerance * std::max(1.0, std::fabs(reference[k]))) << k;
+                ASSERT_NEAR(peer.result[k], reference[k], tolerance * std::max(1.0, std::fabs(reference[k])))
+                    << k;
         }
         EXPECT_TRUE(same_bits(peer.result, *first)) << "peer " << i;
     }
@@ -57,11 +60,12 @@ TEST(Averager, four_peers_average_by_weight) {
     expect_averaged(swarm, all_of(swarm));
 }
 
-
 /// What the owner of an element does, written down plainly.
-std::vector<float> plain_average(AveragerSwarm& swarm, const std::vector<Contributor>& contributors, const std::string& codec_name) {
+std::vector<float> plain_average(AveragerSwarm& swarm, const std::vector<Contributor>& contributors,
+                                 const std::string& codec_name) {
     const auto codec = compress::make_codec(codec_name);
-    const std::size_t elements = swarm.find(contributors[0].peer).result.empty() ? 0 : swarm.find(contributors[0].peer).result.size();
+    const std::size_t elements =
+        swarm.find(contributors[0].peer).result.empty() ? 0 : swarm.find(contributors[0].peer).result.size();
     double weights = 0;
     std::size_t length = elements;
     for (const Contributor& c : contributors) {
@@ -105,7 +109,8 @@ TEST(Averager, groups_of_any_size_agree_bit_by_bit) {
         SCOPED_TRACE(peers);
         AveragerSwarm swarm(100 + peers);
         Random random(peers);
-        for (std::size_t i = 0; i < peers; ++i) swarm.add(Role::full, 1 + random.uniform() * 100, random.uniform() * 1e8 + 1);
+        for (std::size_t i = 0; i < peers; ++i)
+            swarm.add(Role::full, 1 + random.uniform() * 100, random.uniform() * 1e8 + 1);
         swarm.start_all();
         ASSERT_TRUE(swarm.finish());
         expect_averaged(swarm, all_of(swarm));
@@ -266,7 +271,8 @@ TEST(Averager, peers_that_nobody_expects_are_welcome) {
 
 TEST(Averager, numbers_that_are_not_finite_never_reach_a_result) {
     for (const std::string codec : {"fp32", "fp16", "bf16", "blockwise8"}) {
-        for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+        for (const float bad :
+             {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
             for (const std::size_t place : {0u, 9999u, 19999u}) {
                 SCOPED_TRACE(codec + " " + std::to_string(bad) + " at " + std::to_string(place));
                 SwarmSettings settings;
@@ -279,7 +285,8 @@ TEST(Averager, numbers_that_are_not_finite_never_reach_a_result) {
                 for (std::size_t i = 0; i < 3; ++i) {
                     ASSERT_TRUE(swarm[i].verdict);
                     EXPECT_EQ(swarm[i].verdict->outcome, Verdict::Outcome::failed);
-                    EXPECT_EQ(swarm[i].verdict->lost, std::vector<PeerId>{swarm[1].id}) << swarm[i].verdict->cause;
+                    EXPECT_EQ(swarm[i].verdict->lost, std::vector<PeerId>{swarm[1].id})
+                        << swarm[i].verdict->cause;
                     EXPECT_LT(seconds(swarm[i].ended.since_start), 1);
                 }
             }

@@ -1,6 +1,6 @@
-// Paxos under random schedules: messages are lost, doubled, reordered and delayed; members fall silent for a while.
+// Paxos under random schedules: messages are lost, doubled, reordered and delayed; members fall silent for a
+// while.
 #include <gtest/gtest.h>
-
 #include <set>
 
 #include "shoal/base/random.h"
@@ -120,7 +120,9 @@ bool play(std::uint64_t seed) {
     const std::uint64_t loss = random.below(60), twice = random.below(30), silence = random.below(20);
     std::set<std::string> proposed;
     std::vector<std::uint64_t> silent_until(members, 0);
-    const auto text = [](const VoteValue& value) { return value.averaged ? std::string("averaged") : value.cause; };
+    const auto text = [](const VoteValue& value) {
+        return value.averaged ? std::string("averaged") : value.cause;
+    };
     for (std::uint64_t now = 0; now < 400; ++now) {
         if (random.below(100) < 6) {
             const auto who = static_cast<std::uint32_t>(random.below(members));
@@ -179,20 +181,23 @@ RoundPlan plan_of(std::size_t members) {
 TEST(AveragerBlame, a_dead_member_is_blamed_by_all) {
     std::vector<Observation> seen(4);
     for (const std::size_t i : {0u, 1u, 2u}) seen[i].blames = {{3, "connection reset"}};
-    EXPECT_EQ(find_culprits(seen, {false, false, false, true}, 0, plan_of(4)).lost, std::vector<std::uint32_t>{3});
+    EXPECT_EQ(find_culprits(seen, {false, false, false, true}, 0, plan_of(4)).lost,
+              std::vector<std::uint32_t>{3});
 }
 
 TEST(AveragerBlame, of_a_broken_link_only_one_end_goes) {
     std::vector<Observation> seen(4);
     seen[1].blames = {{2, "connection reset"}};
     seen[2].blames = {{1, "connection reset"}};
-    EXPECT_EQ(find_culprits(seen, std::vector<bool>(4, false), 0, plan_of(4)).lost, std::vector<std::uint32_t>{2});
+    EXPECT_EQ(find_culprits(seen, std::vector<bool>(4, false), 0, plan_of(4)).lost,
+              std::vector<std::uint32_t>{2});
 }
 
 TEST(AveragerBlame, who_reaches_nobody_goes_and_not_everybody_else) {
     std::vector<Observation> seen(5);
     seen[4].blames = {{0, "x"}, {1, "x"}, {2, "x"}};
-    EXPECT_EQ(find_culprits(seen, std::vector<bool>(5, false), 0, plan_of(5)).lost, std::vector<std::uint32_t>{4});
+    EXPECT_EQ(find_culprits(seen, std::vector<bool>(5, false), 0, plan_of(5)).lost,
+              std::vector<std::uint32_t>{4});
 }
 
 TEST(AveragerBlame, different_digests_name_the_odd_one) {

@@ -335,6 +335,26 @@ TEST_F(Book, ExpectsTrainersAtTheStepAndHelpersOnly) {
     EXPECT_EQ(names, (std::vector<PeerId>{peer(2), peer(5)}));
 }
 
+TEST_F(Book, WaitsForANewcomerThatAsksButNotLongAndNotOften) {
+    const auto ready_by = [&]() -> std::optional<TimePoint> {
+        const auto expected = book_.expected(Step{5}, now_, [](const Progress&) { return false; });
+        return expected.empty() ? std::nullopt : std::optional(expected[0].ready_by);
+    };
+    const TimePoint asked = now_;
+    Progress arriving = newcomer(2, 5);
+    hear(arriving, 1);
+    EXPECT_FALSE(ready_by());
+    arriving.waiting = true;
+    hear(arriving, 2);
+    EXPECT_EQ(ready_by(), asked + 10s);
+    now_ = now_ + 59s;
+    hear(arriving, 3);
+    EXPECT_EQ(ready_by(), asked + 10s);
+    now_ = now_ + 1s;
+    hear(arriving, 4);
+    EXPECT_EQ(ready_by(), asked + 70s);
+}
+
 TEST(PerformanceEma, IsTheSpeedFromTheFirstUpdateOn) {
     PerformanceEma speed;
     EXPECT_EQ(speed.samples_per_second(), 0);

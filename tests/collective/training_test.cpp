@@ -91,6 +91,21 @@ TEST_P(Training, NewcomerTrainsWithinSecondsAndContributes) {
     EXPECT_GE(newcomer->seen->steps.size(), 30U);
 }
 
+TEST_P(Training, NewcomerWhoseDownloadTakesLongerThanAStepArrivesAllTheSame) {
+    Swarm swarm(GetParam(), 16, 200);
+    swarm.add(speed(8, 50ms));
+    swarm.add(speed(8, 50ms));
+    ASSERT_TRUE(swarm.run_until([&] { return swarm.highest_step() == 20; }, 60s));
+    NodeOptions far = speed(8, 60ms);
+    far.host.latency = 100ms;  // a download takes several round trips, a step less than one
+    const NodePointer newcomer = swarm.add(far);
+    EXPECT_TRUE(swarm.run_until([&] { return !newcomer->seen->steps.empty(); }, 5s));
+    ASSERT_TRUE(swarm.finishes(200s));
+    swarm.expect_identical();
+    EXPECT_TRUE(newcomer->finished);
+    EXPECT_LE(newcomer->seen->synchronised.size(), 4U);
+}
+
 TEST_P(Training, GoesOnWithinSecondsWhenAPeerCrashes) {
     Swarm swarm(GetParam(), 64, 60);
     swarm.faults_expected = true;
@@ -322,7 +337,7 @@ TEST_P(Training, TwoHalvesThatStartedApartBecomeOneSwarm) {
         EXPECT_EQ(node->compute->fingerprint_now(), swarm.nodes[0]->compute->fingerprint_now());
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, Training, ::testing::Range<std::uint64_t>(1, 9));
+INSTANTIATE_TEST_SUITE_P(Seeds, Training, ::testing::Range<std::uint64_t>(1, 5));
 
 }  // namespace
 }  // namespace shoal::collective

@@ -1,10 +1,9 @@
 #include "shoal/collective/averager.h"
 
-#include <shoal/proto/collective.pb.h>
-
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <shoal/proto/collective.pb.h>
 
 #include "shoal/base/async.h"
 #include "shoal/base/error.h"
@@ -18,18 +17,24 @@ namespace shoal::collective {
 
 std::string_view to_string(Role role) {
     switch (role) {
-        case Role::full: return "full";
-        case Role::client: return "client";
-        case Role::auxiliary: return "auxiliary";
+        case Role::full:
+            return "full";
+        case Role::client:
+            return "client";
+        case Role::auxiliary:
+            return "auxiliary";
     }
     return "unknown";
 }
 
 std::string_view to_string(Verdict::Outcome outcome) {
     switch (outcome) {
-        case Verdict::Outcome::averaged: return "averaged";
-        case Verdict::Outcome::failed: return "failed";
-        case Verdict::Outcome::cut_off: return "cut off";
+        case Verdict::Outcome::averaged:
+            return "averaged";
+        case Verdict::Outcome::failed:
+            return "failed";
+        case Verdict::Outcome::cut_off:
+            return "cut off";
     }
     return "unknown";
 }
@@ -49,10 +54,12 @@ struct Round {
 };
 using RoundPointer = std::shared_ptr<Round>;
 
-/// What the handlers of the network share with the averager. It outlives the averager as long as one of them runs.
+/// What the handlers of the network share with the averager. It outlives the averager as long as one of them
+/// runs.
 class RoundBook : public std::enable_shared_from_this<RoundBook> {
   public:
-    RoundBook(const asio::any_io_executor& executor, Clock& clock, Duration patience, std::shared_ptr<Lobby> lobby)
+    RoundBook(const asio::any_io_executor& executor, Clock& clock, Duration patience,
+              std::shared_ptr<Lobby> lobby)
         : clock_(clock), patience_(patience), lobby_(std::move(lobby)), changed_(executor) {}
 
     void add(RoundPointer round) {
@@ -87,7 +94,8 @@ class RoundBook : public std::enable_shared_from_this<RoundBook> {
         const net::Message message = co_await first_message(self, stream);
         const auto named = net::parse_control<proto::RoundMessage>(message, stream->peer());
         const RoundId id = to_round_id(named.round());
-        if (named.has_begin() && !self->known(id)) self->lobby_->offer_begin(named.begin().SerializeAsString());
+        if (named.has_begin() && !self->known(id))
+            self->lobby_->offer_begin(named.begin().SerializeAsString());
         const RoundPointer round = co_await find(self, id);
         const std::size_t member = member_of(*round, stream->peer());
         const RoundMessage first = decode_round_message(message.control, round->vote->plan().members.size());
@@ -96,11 +104,13 @@ class RoundBook : public std::enable_shared_from_this<RoundBook> {
 
   private:
     static awaitable<net::Message> first_message(std::shared_ptr<RoundBook> self, net::StreamPointer stream) {
-        if (self->waiting_ >= kMaximumWaitingStreams) throw Error(ErrorKind::refused, "too many streams wait here");
+        if (self->waiting_ >= kMaximumWaitingStreams)
+            throw Error(ErrorKind::refused, "too many streams wait here");
         const TimePoint deadline = self->clock_.now() + self->patience_;
         std::optional<net::Message> message =
             co_await with_deadline(self->clock_, deadline, stream->read(), "waiting for the name of a round");
-        if (!message) throw Error(ErrorKind::protocol_violation, "named no round", stream->peer().short_name());
+        if (!message)
+            throw Error(ErrorKind::protocol_violation, "named no round", stream->peer().short_name());
         co_return std::move(*message);
     }
 
@@ -113,7 +123,8 @@ class RoundBook : public std::enable_shared_from_this<RoundBook> {
         for (;;) {
             const std::uint64_t seen = self->changed_.count();
             if (const RoundPointer round = self->known(id)) co_return round;
-            if (self->closed_ || self->clock_.now() >= deadline) throw Error(ErrorKind::refused, "this round is unknown here");
+            if (self->closed_ || self->clock_.now() >= deadline)
+                throw Error(ErrorKind::refused, "this round is unknown here");
             co_await Changes::wait(self->changed_, self->clock_, seen, deadline);
         }
     }
@@ -140,7 +151,9 @@ class RoundBook : public std::enable_shared_from_this<RoundBook> {
     bool closed_ = false;
 };
 
-double seconds_between(TimePoint from, TimePoint to) { return seconds(to - from); }
+double seconds_between(TimePoint from, TimePoint to) {
+    return seconds(to - from);
+}
 
 class ButterflyAverager final : public Averager {
   public:
@@ -151,16 +164,18 @@ class ButterflyAverager final : public Averager {
           settings_(std::move(settings)),
           log_(std::move(log)),
           codec_(compress::make_codec(settings_.codec)),
-          lobby_(std::make_shared<Lobby>(network.executor(), clock, JoinLimits(settings_), settings_.join_timeout,
-                                         4 * settings_.maximum_group)),
+          lobby_(std::make_shared<Lobby>(network.executor(), clock, JoinLimits(settings_),
+                                         settings_.join_timeout, 4 * settings_.maximum_group)),
           book_(std::make_shared<RoundBook>(network.executor(), clock, settings_.join_timeout, lobby_)) {
         // Plain lambdas that start static coroutines: what the handlers use travels in their parameters.
         const auto lobby = lobby_;
         const auto book = book_;
-        network_.serve(match_service(), [lobby](net::StreamPointer s) { return Lobby::serve(lobby, std::move(s)); });
+        network_.serve(match_service(),
+                       [lobby](net::StreamPointer s) { return Lobby::serve(lobby, std::move(s)); });
         network_.serve(reduce_service(),
                        [book](net::StreamPointer s) { return RoundBook::serve_reduce(book, std::move(s)); });
-        network_.serve(vote_service(), [book](net::StreamPointer s) { return RoundBook::serve_vote(book, std::move(s)); });
+        network_.serve(vote_service(),
+                       [book](net::StreamPointer s) { return RoundBook::serve_vote(book, std::move(s)); });
     }
 
     ~ButterflyAverager() override {
@@ -200,7 +215,8 @@ class ButterflyAverager final : public Averager {
     awaitable<void> repeat_busy();
     void enter_round(const RoundPlan& plan);
     void leave_match(Step step, bool over);
-    Verdict to_verdict(const RoundPlan& plan, const std::optional<VoteValue>& value, const Round& round) const;
+    Verdict to_verdict(const RoundPlan& plan, const std::optional<VoteValue>& value,
+                       const Round& round) const;
 
     net::Network& network_;
     Clock& clock_;
@@ -219,8 +235,10 @@ void ButterflyAverager::check(const RoundRequest& request) const {
     if (auxiliary && (!request.contribution.empty() || !request.result.empty() || request.weight != 0))
         refuse("an auxiliary peer contributes no vector");
     if (!auxiliary && request.contribution.empty()) refuse("a vector to average must not be empty");
-    if (request.contribution.size() != request.result.size()) refuse("contribution and result differ in length");
-    if (request.contribution.size() > settings_.maximum_elements) refuse("the vector is longer than maximum_elements");
+    if (request.contribution.size() != request.result.size())
+        refuse("contribution and result differ in length");
+    if (request.contribution.size() > settings_.maximum_elements)
+        refuse("the vector is longer than maximum_elements");
     if (!std::isfinite(request.weight) || request.weight < 0 || request.weight > settings_.maximum_weight)
         refuse("the weight must be between 0 and maximum_weight");
     if (value(request.step) < 0) refuse("a step is at least 0");
@@ -296,8 +314,9 @@ awaitable<Verdict> ButterflyAverager::run_round(const RoundRequest& request, Rou
     AllReduceSettings reduce_settings;
     reduce_settings.service = reduce_service();
     reduce_settings.stall_timeout = settings_.stall_timeout;
-    round->reduce = std::make_unique<AllReduce>(network_, clock_, reduce_settings, round->vote->plan(), *codec_,
-                                                request.contribution, request.result, std::move(events));
+    round->reduce =
+        std::make_unique<AllReduce>(network_, clock_, reduce_settings, round->vote->plan(), *codec_,
+                                    request.contribution, request.result, std::move(events));
     book_->add(round);
     TaskGroup busy(network_.executor());
     busy.spawn(repeat_busy());
@@ -390,8 +409,8 @@ void ButterflyAverager::leave_match(Step step, bool over) {
 
 }  // namespace
 
-std::shared_ptr<Averager> make_averager(net::Network& network, Clock& clock, Random random, AveragerSettings settings,
-                                        Log log) {
+std::shared_ptr<Averager> make_averager(net::Network& network, Clock& clock, Random random,
+                                        AveragerSettings settings, Log log) {
     return std::make_shared<ButterflyAverager>(network, clock, random, std::move(settings), std::move(log));
 }
 

@@ -10,17 +10,19 @@ namespace {
 
 using Pair = std::pair<std::size_t, std::size_t>;
 
-std::string cause_of(std::size_t member, const std::vector<Observation>& observations, const RoundPlan& plan) {
+std::string cause_of(std::size_t member, const std::vector<Observation>& observations,
+                     const RoundPlan& plan) {
     for (const Observation& observation : observations)
         for (const Blame& blame : observation.blames)
-            if (blame.member == member) return "peer " + plan.members[member].peer.short_name() + ": " + blame.cause;
+            if (blame.member == member)
+                return "peer " + plan.members[member].peer.short_name() + ": " + blame.cause;
     return "peer " + plan.members[member].peer.short_name() + " could not reach several others";
 }
 
 }  // namespace
 
-Culprits find_culprits(const std::vector<Observation>& observations, const std::vector<bool>& silent, std::size_t proposer,
-                       const RoundPlan& plan) {
+Culprits find_culprits(const std::vector<Observation>& observations, const std::vector<bool>& silent,
+                       std::size_t proposer, const RoundPlan& plan) {
     std::set<Pair> links;  // of complaints, without direction
     std::vector<std::size_t> blamed(observations.size(), 0);
     std::set<std::size_t> lost;
@@ -42,7 +44,8 @@ Culprits find_culprits(const std::vector<Observation>& observations, const std::
         if (cause.empty()) cause = cause_of(member, observations, plan);
     }
     const auto drop_links_of = [&links](std::size_t member) {
-        std::erase_if(links, [member](const Pair& link) { return link.first == member || link.second == member; });
+        std::erase_if(links,
+                      [member](const Pair& link) { return link.first == member || link.second == member; });
     };
     for (const std::size_t member : lost) drop_links_of(member);
     while (!links.empty()) {
@@ -79,7 +82,8 @@ std::vector<Blame> compare_digests(const std::vector<Observation>& observations,
         if (2 * different.size() > holders) {
             blames.push_back({owner, "sent different results than it holds"});
         } else {
-            for (const std::size_t member : different) blames.push_back({member, "holds different results than the others"});
+            for (const std::size_t member : different)
+                blames.push_back({member, "holds different results than the others"});
         }
     }
     return blames;

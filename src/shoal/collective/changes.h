@@ -1,4 +1,5 @@
-// A Signal that remembers: counts its notifications, so that one between a look and the wait for the next is not missed.
+// A Signal that remembers: counts its notifications, so that one between a look and the wait for the next is
+// not missed.
 #pragma once
 
 #include "shoal/base/async.h"

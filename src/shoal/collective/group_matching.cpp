@@ -1,8 +1,7 @@
 #include "shoal/collective/group_matching.h"
 
-#include <shoal/proto/collective.pb.h>
-
 #include <algorithm>
+#include <shoal/proto/collective.pb.h>
 
 #include "shoal/base/error.h"
 #include "shoal/collective/round_messages.h"
@@ -11,9 +10,6 @@
 
 namespace shoal::collective {
 namespace {
-
-/// How far one other peer can move the attempt; what is further is no honest count.
-constexpr unsigned kMaximumRaise = 64;
 
 /// Beyond ready_by, before a missing peer is asked where it is: reports are a little old.
 constexpr Duration kSlack = std::chrono::milliseconds(50);
@@ -24,9 +20,6 @@ constexpr Duration kProbeTime = std::chrono::milliseconds(250);
 /// A reachable peer confirms a join at once, whatever it is doing; and a ready leader is ready by its time.
 constexpr Duration kLateAfter = std::chrono::milliseconds(1000);
 
-/// For one candidate in one attempt, after its connection broke.
-constexpr unsigned kMaximumRetries = 2;
-
 /// A client has no choice but to try its candidates again.
 constexpr Duration kTryAgainAfter = std::chrono::milliseconds(500);
 
@@ -34,7 +27,8 @@ constexpr Duration kTryAgainAfter = std::chrono::milliseconds(500);
 constexpr Duration kLookAgainAfter = std::chrono::milliseconds(250);
 
 bool is_member(const std::vector<Lobby::GuestPointer>& members, const PeerId& peer) {
-    return std::any_of(members.begin(), members.end(), [&peer](const auto& guest) { return guest->join.peer == peer; });
+    return std::any_of(members.begin(), members.end(),
+                       [&peer](const auto& guest) { return guest->join.peer == peer; });
 }
 
 bool contains(const std::vector<PeerId>& peers, const PeerId& peer) {
@@ -44,7 +38,8 @@ bool contains(const std::vector<PeerId>& peers, const PeerId& peer) {
 }  // namespace
 
 GroupMatching::GroupMatching(net::Network& network, Clock& clock, const AveragerSettings& settings,
-                             const compress::Codec& codec, Lobby& lobby, Random& random, MatchRequest request, Log log)
+                             const compress::Codec& codec, Lobby& lobby, Random& random, MatchRequest request,
+                             Log log)
     : network_(network),
       clock_(clock),
       settings_(settings),
@@ -95,7 +90,8 @@ awaitable<MatchOutcome> GroupMatching::run() {
     co_return std::move(*outcome);
 }
 
-// ---- deciding ----------------------------------------------------------------------------------------------------------
+// ---- deciding
+// ----------------------------------------------------------------------------------------------------------
 
 std::optional<MatchOutcome> GroupMatching::look(TimePoint& wake_at) {
     refresh_expected();
@@ -121,7 +117,8 @@ std::optional<MatchOutcome> GroupMatching::follow(const PeerId& leader, TimePoin
     set_status(confirmed ? MatchStatus::Kind::joined : MatchStatus::Kind::matching, leader);
     if (!candidate.asked) ask(leader);
     is_late(leader, candidate, clock_.now(), wake_at);
-    // One that this peer has joined before and that is not late stays joined only if it is better: else it would count on us.
+    // One that this peer has joined before and that is not late stays joined only if it is better: else it
+    // would count on us.
     for (auto& [peer, other] : candidates_) {
         const bool better = comes_before(peer, leader);
         if (peer != leader && other.asked && !better && other.answer != Answer::busy) stop_asking(peer);
@@ -152,14 +149,16 @@ std::optional<MatchOutcome> GroupMatching::lead(TimePoint& wake_at) {
     if (wait) return std::nullopt;
     if (past_.size() > members.size()) {
         const std::string peer = past_.begin()->short_name();
-        return fail("peer " + peer + ": the others are past step " + std::to_string(value(request_.step)), true);
+        return fail("peer " + peer + ": the others are past step " + std::to_string(value(request_.step)),
+                    true);
     }
     double weight = request_.weight;
     for (const Lobby::GuestPointer& guest : members) weight += guest->join.weight;
     const bool quorum = is_quorum(members);
     if (weight > 0 && quorum) return begin(members);
     const TimePoint deadline = longest_ready_by() + settings_.join_timeout;
-    if (now >= deadline) return quorum ? fail("nobody with samples has joined", false) : fail(missing_peers(), true);
+    if (now >= deadline)
+        return quorum ? fail("nobody with samples has joined", false) : fail(missing_peers(), true);
     if (!quorum) try_again(wake_at);
     wake_at = std::min(wake_at, deadline);
     return std::nullopt;
@@ -169,7 +168,8 @@ std::optional<MatchOutcome> GroupMatching::lead(TimePoint& wake_at) {
 bool GroupMatching::is_quorum(const std::vector<Lobby::GuestPointer>& members) const {
     std::map<PeerId, bool> present;  // ascending
     for (const ExpectedPeer& expected : expected_) present[expected.peer] = false;
-    for (const PeerId& peer : welcome_) present[peer] = false;  // or two halves could lose each other, and both go on
+    for (const PeerId& peer : welcome_)
+        present[peer] = false;  // or two halves could lose each other, and both go on
     for (const Lobby::GuestPointer& guest : members) present[guest->join.peer] = true;
     present[self_] = true;
     std::vector<bool> flags;
@@ -213,8 +213,8 @@ std::optional<MatchOutcome> GroupMatching::wait_for_a_leader(TimePoint& wake_at)
     return std::nullopt;
 }
 
-/// Whether the leader has to wait for this missing peer. One whose time is over, or whose connection broke, may be with
-/// others who do not know of us, or on its way back: it is asked, and gets a moment to answer.
+/// Whether the leader has to wait for this missing peer. One whose time is over, or whose connection broke,
+/// may be with others who do not know of us, or on its way back: it is asked, and gets a moment to answer.
 bool GroupMatching::waits_for(const ExpectedPeer& expected, TimePoint& wake_at) {
     const TimePoint now = clock_.now();
     const auto until = [&wake_at, now](TimePoint due) {
@@ -223,16 +223,19 @@ bool GroupMatching::waits_for(const ExpectedPeer& expected, TimePoint& wake_at) 
     };
     const auto lost = lost_.find(expected.peer);
     const bool is_lost = lost != lost_.end();
-    if (!can_lead(expected.role)) return until(is_lost ? lost->second + kProbeTime : expected.ready_by + kSlack);
+    if (!can_lead(expected.role))
+        return until(is_lost ? lost->second + kProbeTime : expected.ready_by + kSlack);
     Candidate& candidate = candidates_[expected.peer];
     if (!candidate.ruled_out.empty()) return false;
-    // In a later attempt, somebody may have missed the verdict of the last one and wait for us elsewhere: ask soon.
+    // In a later attempt, somebody may have missed the verdict of the last one and wait for us elsewhere: ask
+    // soon.
     const TimePoint due = expected.ready_by + kSlack;
     const TimePoint ask_at = attempt_ > 0 ? std::min(due, started_ + kProbeTime) : due;
     if (!is_lost && until(ask_at)) return true;
     if (!candidate.asked) ask(expected.peer);
     if (!candidate.probed_at) candidate.probed_at = now;
-    // One that is ready, too, learns from our join that we lead, and comes. One that must be dialled needs longer.
+    // One that is ready, too, learns from our join that we lead, and comes. One that must be dialled needs
+    // longer.
     const bool coming = candidate.answer == Answer::hold && candidate.ready;
     const bool dialling = !is_lost && !network_.is_connected(expected.peer);
     const Duration patience = coming ? 2 * kProbeTime : dialling ? kLateAfter : kProbeTime;
@@ -246,7 +249,8 @@ std::optional<MatchOutcome> GroupMatching::begin(const std::vector<Lobby::GuestP
     std::vector<Join> joins{own_};
     for (const Lobby::GuestPointer& guest : members) joins.push_back(guest->join);
     const std::size_t chunk = usable_chunk(settings_.chunk_elements, codec_);
-    const std::string bytes = make_begin(self_, random_.next(), std::move(joins), chunk, settings_.signer.get());
+    const std::string bytes =
+        make_begin(self_, random_.next(), std::move(joins), chunk, settings_.signer.get());
     outcome.plan = read_begin(bytes, own_, limits_, codec_, settings_.maximum_group);
     outcome.alone = members.empty();
     lobby_.begin(members, bytes);
@@ -261,9 +265,11 @@ MatchOutcome GroupMatching::fail(const std::string& cause, bool cut_off) const {
     return outcome;
 }
 
-// ---- what is known -----------------------------------------------------------------------------------------------------
+// ---- what is known
+// -----------------------------------------------------------------------------------------------------
 
-/// The order of candidates. Those that the last round lost come last (this peer may be one of them): nobody waits for them.
+/// The order of candidates. Those that the last round lost come last (this peer may be one of them): nobody
+/// waits for them.
 bool GroupMatching::comes_before(const PeerId& a, const PeerId& b) const {
     const bool a_lost = contains(request_.excluded, a), b_lost = contains(request_.excluded, b);
     if (a_lost != b_lost) return b_lost;
@@ -277,7 +283,9 @@ void GroupMatching::refresh_expected() {
         if (!contains(request_.excluded, expected.peer) || expected.peer == self_) continue;
         welcome_.push_back(expected.peer);
     }
-    const auto unwanted = [this](const ExpectedPeer& e) { return e.peer == self_ || contains(request_.excluded, e.peer); };
+    const auto unwanted = [this](const ExpectedPeer& e) {
+        return e.peer == self_ || contains(request_.excluded, e.peer);
+    };
     std::erase_if(expected_, unwanted);
     for (const ExpectedPeer& expected : expected_)
         if (can_lead(expected.role)) candidates_.try_emplace(expected.peer);
@@ -307,7 +315,8 @@ void GroupMatching::take_up_attempts_of_guests() {
     unsigned highest = attempt_;
     for (const Lobby::GuestPointer& guest : lobby_.guests()) {
         const Join& join = guest->join;
-        if (join.step == request_.step && join.attempt <= attempt_ + kMaximumRaise) highest = std::max(highest, join.attempt);
+        if (join.step == request_.step && join.attempt <= attempt_ + kMaximumRaise)
+            highest = std::max(highest, join.attempt);
     }
     if (highest > attempt_) take_up_attempt(highest);
 }
@@ -327,7 +336,8 @@ void GroupMatching::learn_candidates_from_guests() {
 }
 
 /// True if nobody should wait for this candidate's lead at the moment; else until when it is not late.
-bool GroupMatching::is_late(const PeerId& peer, const Candidate& candidate, TimePoint now, TimePoint& wake_at) const {
+bool GroupMatching::is_late(const PeerId& peer, const Candidate& candidate, TimePoint now,
+                            TimePoint& wake_at) const {
     if (!candidate.asked) return false;
     // One that was connected before is dialled again in no time, or it is dead.
     TimePoint due = candidate.asked_at + (candidate.retries > 0 ? kProbeTime : kLateAfter);
@@ -360,8 +370,9 @@ std::vector<Lobby::GuestPointer> GroupMatching::fitting_guests() {
             members.push_back(guest);
     }
     for (const Lobby::GuestPointer& guest : misfits)
-        lobby_.refuse(guest, "this round averages " + std::to_string(elements) + " elements in " + own_.codec +
-                                 ", you offer " + std::to_string(guest->join.elements) + " in " + guest->join.codec);
+        lobby_.refuse(guest, "this round averages " + std::to_string(elements) + " elements in " +
+                                 own_.codec + ", you offer " + std::to_string(guest->join.elements) + " in " +
+                                 guest->join.codec);
     return members;
 }
 
@@ -381,138 +392,7 @@ void GroupMatching::set_status(MatchStatus::Kind kind, const PeerId& leader) {
     lobby_.set_status(std::move(status));
 }
 
-// ---- asking ------------------------------------------------------------------------------------------------------------
-
-void GroupMatching::ask(const PeerId& peer) {
-    Candidate& candidate = candidates_[peer];
-    candidate.asked = true;
-    candidate.asked_at = clock_.now();
-    candidate.answer = Answer::none;
-    ++candidate.generation;
-    tasks_.spawn(question(peer, candidate.generation));
-}
-
-void GroupMatching::stop_asking(const PeerId& peer) {
-    Candidate& candidate = candidates_[peer];
-    ++candidate.generation;
-    if (candidate.stream) candidate.stream->finish();
-    candidate.stream.reset();
-    candidate.asked = false;
-    candidate.probed_at.reset();
-    candidate.answer = Answer::none;
-}
-
-awaitable<void> GroupMatching::question(PeerId peer, unsigned generation) {
-    std::string failure = "ended the match";
-    bool broken = false;
-    try {
-        co_await converse(peer, generation);
-    } catch (const Error& error) {
-        if (error.kind() == ErrorKind::cancelled) throw;
-        failure = error.what();
-        broken = error.kind() == ErrorKind::connection_lost;
-    }
-    Candidate& candidate = candidates_[peer];
-    if (candidate.generation != generation) co_return;
-    // A connection may break although the peer is well: dial once more before going elsewhere.
-    const bool again = broken && candidate.retries++ < kMaximumRetries;
-    again ? stop_asking(peer) : rule_out(peer, failure);
-    lobby_.changed().notify();
-}
-
-awaitable<void> GroupMatching::converse(PeerId peer, unsigned generation) {
-    std::string service = settings_.run + "/match";
-    net::StreamPointer stream = co_await network_.open(peer, std::move(service));
-    if (candidates_[peer].generation != generation) co_return;
-    candidates_[peer].stream = stream;
-    const Bytes request = make_request();
-    co_await stream->write(request, ByteView());
-    for (;;) {
-        const std::optional<net::Message> message = co_await stream->read();
-        if (!message || candidates_[peer].generation != generation) co_return;
-        take_reply(peer, *message);
-        if (candidates_[peer].generation != generation) co_return;
-        lobby_.changed().notify();
-    }
-}
-
-Bytes GroupMatching::make_request() const {
-    proto::MatchRequest request;
-    request.mutable_join()->ParseFromString(own_.signed_bytes);
-    for (const auto& [peer, candidate] : candidates_)
-        if (!candidate.ruled_out.empty() && request.tried_size() < 64)
-            request.add_tried(std::string(as_text(peer.bytes())));
-    return net::to_control(request);
-}
-
-void GroupMatching::take_reply(const PeerId& peer, const net::Message& message) {
-    const auto reply = net::parse_control<proto::MatchReply>(message, peer);
-    Candidate& candidate = candidates_[peer];
-    candidate.heard_at = clock_.now();
-    using Kind = proto::MatchReply::KindCase;
-    switch (reply.kind_case()) {
-        case Kind::kHold:
-            candidate.answer = Answer::hold;
-            candidate.ready = reply.hold().ready();
-            candidate.wait = std::chrono::milliseconds(reply.hold().wait_milliseconds());
-            return;
-        case Kind::kBusy: candidate.answer = Answer::busy; return;
-        case Kind::kRedirect: return take_redirect(peer, reply.redirect().leader());
-        case Kind::kRaise: {
-            const unsigned attempt = reply.raise().attempt();
-            if (attempt > attempt_ && attempt <= attempt_ + kMaximumRaise) take_up_attempt(attempt);
-            return;
-        }
-        case Kind::kPast:
-            if (reply.past().step() >= value(request_.step)) past_.insert(peer);
-            return rule_out(peer, "is past this step");
-        case Kind::kRefused: return rule_out(peer, "refused: " + printable(reply.refused().reason()));
-        case Kind::kBegin: {
-            if (!outcome_) take_begin(reply.begin().SerializeAsString());
-            return;
-        }
-        case Kind::KIND_NOT_SET: throw Error(ErrorKind::protocol_violation, "sent an empty answer", peer.short_name());
-    }
-}
-
-void GroupMatching::take_begin(const std::string& begin) {
-    MatchOutcome outcome;
-    outcome.plan = read_begin(begin, own_, limits_, codec_, settings_.maximum_group);
-    outcome.attempt = attempt_;
-    outcome_ = std::move(outcome);
-}
-
-/// A Begin that a member passed on. One that is of no use (of another attempt, or without this peer) is no fault.
-void GroupMatching::take_offered_begin() {
-    const std::optional<std::string> begin = lobby_.take_offered_begin();
-    if (!begin || outcome_) return;
-    try {
-        take_begin(*begin);
-    } catch (const Error& error) {
-        log_.debug(std::string("a begin of no use was passed on: ") + error.what());
-    }
-}
-
-void GroupMatching::take_redirect(const PeerId& from, const std::string& bytes) {
-    const PeerId leader = PeerId::from_bytes(as_bytes(std::string_view(bytes)));
-    // Only upwards, so that nobody can be sent in circles.
-    if (leader == self_ || !comes_before(leader, from)) throw Error(ErrorKind::protocol_violation, "sent us to a worse leader");
-    Candidate& candidate = candidates_[leader];
-    const bool tried_already = !candidate.ruled_out.empty();
-    if (tried_already) {
-        stop_asking(leader);
-        candidate.ruled_out.clear();
-    }
-    stop_asking(from);
-}
-
-void GroupMatching::rule_out(const PeerId& peer, const std::string& why) {
-    stop_asking(peer);
-    Candidate& candidate = candidates_[peer];
-    candidate.ruled_out = why;
-    candidate.ruled_out_at = clock_.now();
-    log_.debug("step " + std::to_string(value(request_.step)) + ": peer " + peer.short_name() + " cannot lead: " + why);
-    lobby_.changed().notify();
-}
+// ---- asking
+// ------------------------------------------------------------------------------------------------------------
 
 }  // namespace shoal::collective

@@ -1,17 +1,19 @@
 // Finding the group of one round: who leads, who is in, when it begins.
 //
-// Candidates for the lead are this peer and all expected and joining peers that are no clients, ordered by leader_rank (those that the
-// last round lost come last). Each peer
-// believes in the first candidate that is not ruled out: the others join it (and stay joined until it begins), it waits for them.
-// A candidate is ruled out when it cannot be reached, refuses, or is past this step; and it is passed over as long as it is
-// late (not ready by the time that its own reports promise, or silent). A join to one that is late stays open: when it wakes up,
-// everybody returns to it. What a peer hears from one that it joins can teach it a better candidate (redirect), a later
-// attempt (raise; everybody takes up the highest), or that a round runs already (busy).
+// Candidates for the lead are this peer and all expected and joining peers that are no clients, ordered by
+// leader_rank (those that the last round lost come last). Each peer believes in the first candidate that is
+// not ruled out: the others join it (and stay joined until it begins), it waits for them. A candidate is
+// ruled out when it cannot be reached, refuses, or is past this step; and it is passed over as long as it is
+// late (not ready by the time that its own reports promise, or silent). A join to one that is late stays
+// open: when it wakes up, everybody returns to it. What a peer hears from one that it joins can teach it a
+// better candidate (redirect), a later attempt (raise; everybody takes up the highest), or that a round runs
+// already (busy).
 //
-// The leader begins when all expected peers have joined, or the missing ones are lost, or have had their time and answered
-// nothing else when asked. That last question is a join, too: it finds out whether they are together somewhere else. The order
-// of candidates is total, so nobody waits in a circle. A group must be a quorum (majority, or half with the lowest PeerId) of
-// all expected peers, excluded ones too: the smaller side of a split network does not go on by itself.
+// The leader begins when all expected peers have joined, or the missing ones are lost, or have had their time
+// and answered nothing else when asked. That last question is a join, too: it finds out whether they are
+// together somewhere else. The order of candidates is total, so nobody waits in a circle. A group must be a
+// quorum (majority, or half with the lowest PeerId) of all expected peers, excluded ones too: the smaller
+// side of a split network does not go on by itself.
 #pragma once
 
 #include <map>
@@ -44,11 +46,14 @@ struct MatchRequest {
     std::vector<PeerId> excluded;
 };
 
+/// How far one other peer can move the attempt; what is further is no honest count.
+inline constexpr unsigned kMaximumRaise = 64;
+
 class GroupMatching {
   public:
     /// Everything referred to outlives the object.
-    GroupMatching(net::Network& network, Clock& clock, const AveragerSettings& settings, const compress::Codec& codec,
-                  Lobby& lobby, Random& random, MatchRequest request, Log log);
+    GroupMatching(net::Network& network, Clock& clock, const AveragerSettings& settings,
+                  const compress::Codec& codec, Lobby& lobby, Random& random, MatchRequest request, Log log);
     GroupMatching(const GroupMatching&) = delete;
     GroupMatching& operator=(const GroupMatching&) = delete;
 
@@ -60,15 +65,15 @@ class GroupMatching {
         // What this peer has been told, since it asked.
         bool asked = false;
         Answer answer = Answer::none;
-        bool ready = false;         // with hold
+        bool ready = false;  // with hold
         TimePoint asked_at, heard_at;
-        Duration wait{0};           // with hold: how long it means to wait
-        std::string ruled_out;      // why; empty: it is not
+        Duration wait{0};       // with hold: how long it means to wait
+        std::string ruled_out;  // why; empty: it is not
         TimePoint ruled_out_at;
         std::optional<TimePoint> probed_at;  // first missed by us as the leader, since asked
-        net::StreamPointer stream;  // of the join
-        unsigned retries = 0;       // after broken connections
-        unsigned generation = 0;    // of the question; answers to older ones are ignored
+        net::StreamPointer stream;           // of the join
+        unsigned retries = 0;                // after broken connections
+        unsigned generation = 0;             // of the question; answers to older ones are ignored
     };
     using Candidates = std::map<PeerId, Candidate>;
 
@@ -121,11 +126,11 @@ class GroupMatching {
 
     unsigned attempt_;
     Join own_;
-    std::vector<ExpectedPeer> expected_;  // without self and excluded ones
-    std::vector<PeerId> welcome_;         // expected ones that are excluded
-    Candidates candidates_;               // without self
-    std::map<PeerId, TimePoint> lost_;    // connections that broke meanwhile, and when
-    std::set<PeerId> past_;               // who say that this step is over
+    std::vector<ExpectedPeer> expected_;   // without self and excluded ones
+    std::vector<PeerId> welcome_;          // expected ones that are excluded
+    Candidates candidates_;                // without self
+    std::map<PeerId, TimePoint> lost_;     // connections that broke meanwhile, and when
+    std::set<PeerId> past_;                // who say that this step is over
     std::optional<MatchOutcome> outcome_;  // set by a Begin from a leader
     TimePoint started_;
     TaskGroup tasks_;

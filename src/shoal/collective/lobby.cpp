@@ -1,8 +1,7 @@
 #include "shoal/collective/lobby.h"
 
-#include <shoal/proto/collective.pb.h>
-
 #include <algorithm>
+#include <shoal/proto/collective.pb.h>
 
 #include "shoal/base/error.h"
 #include "shoal/collective/round_messages.h"
@@ -27,7 +26,8 @@ proto::MatchReply reply_to(const Join& join, const std::vector<PeerId>& tried, c
         reply.mutable_past()->set_step(value(*status.over_until));
     } else if (here && join.step < status.step) {
         reply.mutable_past()->set_step(value(status.step) - 1);
-    } else if (!here || join.step > status.step || (join.attempt > status.attempt && status.kind == Kind::busy)) {
+    } else if (!here || join.step > status.step ||
+               (join.attempt > status.attempt && status.kind == Kind::busy)) {
         reply.mutable_hold()->set_ready(false);
     } else if (join.attempt > status.attempt) {
         reply.mutable_hold()->set_ready(true);  // this peer is about to take up that attempt
@@ -91,11 +91,13 @@ awaitable<Lobby::GuestPointer> Lobby::admit(net::StreamPointer stream) {
     guest->join = check_join(request.join().SerializeAsString(), limits_);
     if (guest->join.peer != stream->peer() || request.tried_size() > kMaximumTried)
         throw Error(ErrorKind::protocol_violation, "sent an impossible join", stream->peer().short_name());
-    for (const std::string& peer : request.tried()) guest->tried.push_back(PeerId::from_bytes(as_bytes(std::string_view(peer))));
+    for (const std::string& peer : request.tried())
+        guest->tried.push_back(PeerId::from_bytes(as_bytes(std::string_view(peer))));
     guest->stream = stream;
     guest->joined_at = clock_.now();
-    const auto place = std::lower_bound(guests_.begin(), guests_.end(), guest->join.peer,
-                                        [](const GuestPointer& g, const PeerId& id) { return g->join.peer < id; });
+    const auto place =
+        std::lower_bound(guests_.begin(), guests_.end(), guest->join.peer,
+                         [](const GuestPointer& g, const PeerId& id) { return g->join.peer < id; });
     if (place != guests_.end() && (*place)->join.peer == guest->join.peer) {
         (*place)->closing = true;
         (*place)->wake.notify();
@@ -124,7 +126,9 @@ awaitable<void> Lobby::write_replies(std::shared_ptr<Lobby> self, GuestPointer g
 
 awaitable<void> Lobby::read_until_end(GuestPointer guest) {
     const std::optional<net::Message> message = co_await guest->stream->read();
-    if (message) throw Error(ErrorKind::protocol_violation, "joined twice on one stream", guest->join.peer.short_name());
+    if (message)
+        throw Error(ErrorKind::protocol_violation, "joined twice on one stream",
+                    guest->join.peer.short_name());
 }
 
 void Lobby::remove(const GuestPointer& guest) {
@@ -145,7 +149,8 @@ void Lobby::answer(Guest& guest) {
     // The time left is news only together with something else.
     const bool same_hold = guest.last_reply.size() == bytes.size() && answer.has_hold() && [&guest, &answer] {
         proto::MatchReply last;
-        return last.ParseFromString(guest.last_reply) && last.has_hold() && last.hold().ready() == answer.hold().ready();
+        return last.ParseFromString(guest.last_reply) && last.has_hold() &&
+               last.hold().ready() == answer.hold().ready();
     }();
     if (bytes != guest.last_reply && !same_hold) reply(guest, bytes, answer.has_past() || answer.has_begin());
 }

@@ -1,18 +1,17 @@
 // Where peers wait that want to join a round which this peer may lead: stream RUN/match, this side of it.
 //
-// A guest (one a peer, its newest) stays from its join until it leaves or gets a Begin. What it is told follows from what this
-// peer does at the moment, and it is told again whenever that changes:
+// A guest (one a peer, its newest) stays from its join until it leaves or gets a Begin. What it is told
+// follows from what this peer does at the moment, and it is told again whenever that changes:
 //
 //   this peer ...                                     a guest for the same step hears
 //   does not average, or not yet                      hold (not ready)
 //   waits for a leader whom it has not heard yet      hold (ready)
 //   leads                                             hold (ready), until begin()
-//   has joined a better leader                        redirect, unless the guest has tried that one: hold (ready)
-//   runs a round that the guest is a member of        begin: the leader's own has not reached the guest
-//   runs the round of that attempt or a later one     busy, repeated
-//   is at a later attempt                             raise
-//   looks for a group at an earlier attempt           hold (ready): this peer takes up the guest's attempt
-//   is past that step                                 past
+//   has joined a better leader                        redirect, unless the guest has tried that one: hold
+//   (ready) runs a round that the guest is a member of        begin: the leader's own has not reached the
+//   guest runs the round of that attempt or a later one     busy, repeated is at a later attempt raise looks
+//   for a group at an earlier attempt           hold (ready): this peer takes up the guest's attempt is past
+//   that step                                 past
 //
 // So a join is never lost because it came early, and nobody has to ask again.
 #pragma once
@@ -35,11 +34,11 @@ namespace shoal::collective {
 struct MatchStatus {
     enum class Kind { idle, matching, leading, joined, busy };
     Kind kind = Kind::idle;
-    Step step{};           ///< that it averages for (all but idle)
-    unsigned attempt = 0;  ///< likewise
-    PeerId leader;         ///< joined: whom
-    Duration wait{0};      ///< leading: how long it means to wait at most
-    std::optional<Step> over_until;  ///< rounds of this step and before are over
+    Step step{};                       ///< that it averages for (all but idle)
+    unsigned attempt = 0;              ///< likewise
+    PeerId leader;                     ///< joined: whom
+    Duration wait{0};                  ///< leading: how long it means to wait at most
+    std::optional<Step> over_until;    ///< rounds of this step and before are over
     std::vector<std::string> members;  ///< busy: the signed joins of the round
     std::string begin;                 ///< busy: its Begin
 };

@@ -12,6 +12,15 @@ namespace {
 // More peers than any run that one directory key serves; a flood of made-up identities ends here.
 constexpr std::size_t kMaximumPeers = 8192;
 
+// A newcomer whose download takes longer than a step would chase the swarm for ever. It may ask (by a record
+// that says 'waiting' but not 'training', with the step that it downloads) that the round of that step waits
+// for it: for so long, and so often, that nobody can slow down the swarm much by asking.
+constexpr Duration kGrant = std::chrono::seconds(10), kBetweenGrants = std::chrono::seconds(60);
+
+bool asks_to_be_waited_for(const Progress& peer) {
+    return peer.waiting && !peer.training && peer.role != Role::auxiliary;
+}
+
 }  // namespace
 
 bool ProgressBook::accept(const ProgressRecord& record, Source source, Duration alive_for, TimePoint now) {
@@ -56,6 +65,10 @@ bool ProgressBook::accept(const ProgressRecord& record, Source source, Duration 
         entry.at_step_since ? seconds(now - *entry.at_step_since) : std::numeric_limits<double>::infinity();
     entry.progress.samples = plausible_samples(record.progress, at_step, settings_.target_batch_size);
     entries_[peer] = std::move(entry);
+    if (asks_to_be_waited_for(record.progress)) {
+        const auto grant = grants_.find(peer);
+        if (grant == grants_.end() || grant->second + kBetweenGrants <= now) grants_[peer] = now;
+    }
     judge(now);
     return true;
 }
@@ -80,6 +93,7 @@ bool ProgressBook::sweep(TimePoint now) {
     last_now_ = now;
     const std::size_t removed =
         std::erase_if(entries_, [&](const auto& e) { return e.second.expires <= now; });
+    std::erase_if(grants_, [&](const auto& e) { return e.second + kBetweenGrants <= now; });
     std::erase_if(tombstones_, [&](const auto& e) { return e.second.until <= now; });
     const std::size_t trusted = std::erase_if(doubted_, [&](const auto& e) { return e.second <= now; });
     if (removed + trusted == 0) return false;
@@ -148,7 +162,10 @@ std::vector<ExpectedPeer> ProgressBook::expected(
         if (entry.expires <= now || unreachable(progress)) continue;
         const bool helper = progress.role == Role::auxiliary && value(progress.step) <= value(step);
         const bool trainer = progress.role != Role::auxiliary && progress.training && progress.step == step;
-        if (!helper && !trainer) continue;
+        const auto grant = grants_.find(peer);
+        const bool newcomer =
+            asks_to_be_waited_for(progress) && progress.step == step && grant != grants_.end();
+        if (!helper && !trainer && !newcomer) continue;
         const bool has_speed = progress.micro_batch_seconds > 0;
         const double work = has_speed ? kFactor * progress.micro_batch_seconds : kFirstMicroBatch;
         const double patience = helper ? kSlack : std::min(work + kSlack, kLongest);
@@ -157,7 +174,7 @@ std::vector<ExpectedPeer> ProgressBook::expected(
         ExpectedPeer one;
         one.peer = peer;
         one.role = progress.role;
-        one.ready_by = since + from_seconds(patience);
+        one.ready_by = newcomer ? grant->second + kGrant : since + from_seconds(patience);
         all.push_back(one);
     }
     return all;

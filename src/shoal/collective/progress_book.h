@@ -71,6 +71,8 @@ class ProgressBook {
     std::map<PeerId, Entry> entries_;
     std::map<PeerId, Tombstone> tombstones_;
     std::map<PeerId, TimePoint> doubted_;
+    std::map<PeerId, TimePoint>
+        grants_;  ///< newcomers that asked the swarm to wait for them, and when it began to
     SwarmView view_;
     std::optional<TimePoint> full_since_;
     TimePoint last_now_;  ///< of the newest call that brought one; for bury() and judge()

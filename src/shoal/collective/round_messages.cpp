@@ -1,8 +1,7 @@
 #include "shoal/collective/round_messages.h"
 
-#include <shoal/proto/collective.pb.h>
-
 #include <algorithm>
+#include <shoal/proto/collective.pb.h>
 
 #include "shoal/base/error.h"
 #include "shoal/net/rpc.h"
@@ -41,7 +40,8 @@ VoteValue read(const proto::VoteValue& in, std::size_t members) {
     value.digest = {in.digest_low(), in.digest_high()};
     value.lost.assign(in.lost().begin(), in.lost().end());
     for (std::size_t i = 0; i < value.lost.size(); ++i)
-        if (value.lost[i] >= members || (i > 0 && value.lost[i - 1] >= value.lost[i])) refuse("impossible lost members");
+        if (value.lost[i] >= members || (i > 0 && value.lost[i - 1] >= value.lost[i]))
+            refuse("impossible lost members");
     if (value.averaged && !value.lost.empty()) refuse("members lost by a round that went well");
     return value;
 }
@@ -81,7 +81,8 @@ Observation read(const proto::RoundObservation& in, std::size_t members) {
     observation.complete = in.complete();
     const auto digests = static_cast<std::size_t>(in.digests_size());
     if (digests != (in.complete() ? 2 * members : 0)) refuse("a wrong number of digests");
-    for (int i = 0; i + 1 < in.digests_size(); i += 2) observation.digests.push_back({in.digests(i), in.digests(i + 1)});
+    for (int i = 0; i + 1 < in.digests_size(); i += 2)
+        observation.digests.push_back({in.digests(i), in.digests(i + 1)});
     if (static_cast<std::size_t>(in.blames_size()) > members) refuse("too many blames");
     for (const auto& blame : in.blames()) {
         if (blame.member() >= members) refuse("a blame of nobody");

@@ -1,10 +1,9 @@
 #include "shoal/collective/round_plan.h"
 
-#include <shoal/proto/collective.pb.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <shoal/proto/collective.pb.h>
 
 #include "shoal/base/error.h"
 #include "shoal/collective/work_split.h"
@@ -19,9 +18,13 @@ constexpr unsigned kMaximumAttempt = 1u << 20;
 constexpr double kMinimumBandwidth = 1, kMaximumBandwidth = 1e15;
 constexpr std::string_view kJoinPurpose = "shoal join", kBeginPurpose = "shoal begin";
 
-ByteView view(const std::string& text) { return as_bytes(std::string_view(text)); }
+ByteView view(const std::string& text) {
+    return as_bytes(std::string_view(text));
+}
 
-std::string purpose_and(const std::string& offer) { return std::string(kJoinPurpose) + offer; }
+std::string purpose_and(const std::string& offer) {
+    return std::string(kJoinPurpose) + offer;
+}
 
 PeerId check_signature(const proto::SignedJoin& join, bool must_be_signed) {
     const PeerId peer = PeerId::from_bytes(view(join.peer()));
@@ -39,8 +42,11 @@ PeerId check_signature(const proto::SignedJoin& join, bool must_be_signed) {
 }
 
 bool plausible_offer(const proto::JoinOffer& offer, const JoinLimits& limits) {
-    if (offer.run() != limits.run || offer.role() > 2 || offer.attempt() > kMaximumAttempt || offer.step() < 0) return false;
-    if (!std::isfinite(offer.weight()) || offer.weight() < 0 || offer.weight() > limits.maximum_weight) return false;
+    if (offer.run() != limits.run || offer.role() > 2 || offer.attempt() > kMaximumAttempt ||
+        offer.step() < 0)
+        return false;
+    if (!std::isfinite(offer.weight()) || offer.weight() < 0 || offer.weight() > limits.maximum_weight)
+        return false;
     const double bandwidth = offer.bandwidth();
     if (!std::isfinite(bandwidth) || bandwidth > kMaximumBandwidth) return false;
     if (bandwidth != 0 && bandwidth < kMinimumBandwidth) return false;
@@ -94,7 +100,8 @@ void check_members(const RoundPlan& plan, const PeerId& from, const Join& own) {
     for (std::size_t i = 0; i < plan.members.size(); ++i) {
         const Join& member = plan.members[i];
         if (i > 0 && !(plan.members[i - 1].peer < member.peer)) refuse(from, "its members are not in order");
-        if (member.step != own.step || member.attempt != own.attempt) refuse(from, "a member is at another step");
+        if (member.step != own.step || member.attempt != own.attempt)
+            refuse(from, "a member is at another step");
         if (member.codec != own.codec) refuse(from, "a member uses another codec");
         if (plan.contributes(i) && member.elements != plan.elements) refuse(from, "vectors differ in length");
         reduces = reduces || member.role != Role::client;
@@ -103,7 +110,8 @@ void check_members(const RoundPlan& plan, const PeerId& from, const Join& own) {
     if (!reduces) refuse(from, "nobody can reduce");
     if (!(weight > 0)) refuse(from, "nobody contributes a sample");
     if (plan.members[plan.leader].role == Role::client) refuse(from, "a client leads");
-    if (plan.members[plan.self].signed_bytes != own.signed_bytes) refuse(from, "this peer's offer was changed");
+    if (plan.members[plan.self].signed_bytes != own.signed_bytes)
+        refuse(from, "this peer's offer was changed");
 }
 
 Bytes begin_to_sign(const proto::Begin& begin) {
@@ -195,8 +203,9 @@ Share RoundPlan::chunk(std::size_t owner, std::size_t index) const {
 }
 
 std::optional<std::size_t> RoundPlan::index_of(const PeerId& peer) const {
-    const auto at = std::lower_bound(members.begin(), members.end(), peer,
-                                     [](const Join& join, const PeerId& wanted) { return join.peer < wanted; });
+    const auto at =
+        std::lower_bound(members.begin(), members.end(), peer,
+                         [](const Join& join, const PeerId& wanted) { return join.peer < wanted; });
     if (at == members.end() || at->peer != peer) return std::nullopt;
     return static_cast<std::size_t>(at - members.begin());
 }
@@ -209,8 +218,8 @@ std::size_t usable_chunk(std::size_t wanted, const compress::Codec& codec) {
     return elements;
 }
 
-std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Join> joins, std::size_t chunk_elements,
-                       const Signer* signer) {
+std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Join> joins,
+                       std::size_t chunk_elements, const Signer* signer) {
     std::sort(joins.begin(), joins.end(), [](const Join& a, const Join& b) { return a.peer < b.peer; });
     proto::Begin begin;
     begin.set_leader(std::string(as_text(leader.bytes())));
@@ -224,10 +233,11 @@ std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Jo
     return begin.SerializeAsString();
 }
 
-RoundPlan read_begin(const std::string& bytes, const Join& own, const JoinLimits& limits, const compress::Codec& codec,
-                     std::size_t maximum_group) {
+RoundPlan read_begin(const std::string& bytes, const Join& own, const JoinLimits& limits,
+                     const compress::Codec& codec, std::size_t maximum_group) {
     proto::Begin begin;
-    if (!begin.ParseFromString(bytes)) throw Error(ErrorKind::protocol_violation, "the begin of a round cannot be read");
+    if (!begin.ParseFromString(bytes))
+        throw Error(ErrorKind::protocol_violation, "the begin of a round cannot be read");
     const PeerId from = PeerId::from_bytes(view(begin.leader()));
     if (begin.members_size() == 0 || static_cast<std::size_t>(begin.members_size()) > maximum_group)
         refuse(from, "too many members");

@@ -1,7 +1,9 @@
-// What the members of a round agree on before they send anything: who takes part and with what, and what follows from it.
+// What the members of a round agree on before they send anything: who takes part and with what, and what
+// follows from it.
 //
-// Each peer signs its offer (Join). The leader lists the joins of all members in a Begin; every member checks them and works
-// out the same plan from it: the shares, the scales, the round's id. So the leader decides who is in, and nothing else.
+// Each peer signs its offer (Join). The leader lists the joins of all members in a Begin; every member checks
+// them and works out the same plan from it: the shares, the scales, the round's id. So the leader decides who
+// is in, and nothing else.
 #pragma once
 
 #include <array>
@@ -53,7 +55,8 @@ std::string sign_join(const Join& join, const std::string& run, const Signer* si
 /// Error(corrupted) when the signature does not fit.
 Join check_join(const std::string& signed_join, const JoinLimits& limits);
 
-/// Orders candidates for the lead: the one with the lowest rank leads. Depends on step and attempt, so the lead moves on.
+/// Orders candidates for the lead: the one with the lowest rank leads. Depends on step and attempt, so the
+/// lead moves on.
 Digest leader_rank(const PeerId& peer, Step step, unsigned attempt);
 
 struct Share {
@@ -87,14 +90,14 @@ struct RoundPlan {
 };
 
 /// Leader: names and signs a round. @param joins  any order, the leader's own among them.
-std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Join> joins, std::size_t chunk_elements,
-                       const Signer* signer);
+std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Join> joins,
+                       std::size_t chunk_elements, const Signer* signer);
 
-/// Works out the plan from a Begin, whoever passes it on. Throws Error(protocol_violation | corrupted) unless the leader is a
-/// member and has signed it, the members are in order and fit each other (step, attempt, length, codec), `own` is among them
-/// unchanged, somebody contributes a weight and somebody reduces.
-RoundPlan read_begin(const std::string& begin, const Join& own, const JoinLimits& limits, const compress::Codec& codec,
-                     std::size_t maximum_group);
+/// Works out the plan from a Begin, whoever passes it on. Throws Error(protocol_violation | corrupted) unless
+/// the leader is a member and has signed it, the members are in order and fit each other (step, attempt,
+/// length, codec), `own` is among them unchanged, somebody contributes a weight and somebody reduces.
+RoundPlan read_begin(const std::string& begin, const Join& own, const JoinLimits& limits,
+                     const compress::Codec& codec, std::size_t maximum_group);
 
 /// Largest chunk of at most `wanted` elements that the codec can cut and a message can carry.
 std::size_t usable_chunk(std::size_t wanted, const compress::Codec& codec);

@@ -8,11 +8,19 @@ namespace shoal::collective {
 namespace {
 
 // All in parts of the stall time-out T, the time after which silence means loss.
-Duration tick_of(Duration stall) { return stall / 4; }       // signs of life
-Duration grace_of(Duration stall) { return stall / 8; }      // for others to complain, too
-Duration stagger_of(Duration stall) { return stall / 8; }    // between one proposer's turn and the next
-Duration retry_of(Duration stall) { return stall / 2; }      // for a proposal to get through
-constexpr int kPatienceFactor = 8;                           // T, before a vote that nobody wins is given up
+Duration tick_of(Duration stall) {
+    return stall / 4;
+}  // signs of life
+Duration grace_of(Duration stall) {
+    return stall / 8;
+}  // for others to complain, too
+Duration stagger_of(Duration stall) {
+    return stall / 8;
+}  // between one proposer's turn and the next
+Duration retry_of(Duration stall) {
+    return stall / 2;
+}  // for a proposal to get through
+constexpr int kPatienceFactor = 8;  // T, before a vote that nobody wins is given up
 constexpr std::size_t kMaximumOutbox = 256;
 constexpr std::uint64_t kBytesThatCount = 1024;  // in a tick; less is keep-alive
 constexpr std::uint64_t kBytesOfABusyLine = 16 * 1024;
@@ -38,11 +46,13 @@ RoundVote::RoundVote(net::Network& network, Clock& clock, RoundVoteSettings sett
       changed_(network.executor()),
       observations_(plan_.members.size()),
       tasks_(network.executor()) {
-    for (std::size_t i = 0; i < plan_.members.size(); ++i) links_.emplace_back(network.executor()).heard = clock.now();
+    for (std::size_t i = 0; i < plan_.members.size(); ++i)
+        links_.emplace_back(network.executor()).heard = clock.now();
     last_tick_ = clock.now() - settings_.stall_timeout;
 }
 
-// ---- what is due ---------------------------------------------------------------------------------------------------------
+// ---- what is due
+// ---------------------------------------------------------------------------------------------------------
 
 awaitable<std::optional<VoteValue>> RoundVote::run() {
     const Self keep = shared_from_this();
@@ -108,11 +118,13 @@ void RoundVote::lead(TimePoint now) {
         observations_[self_].digests.clear();
         for (const Blame& difference : differences) blame(difference.member, difference.cause);
     }
-    const bool complaints = std::any_of(observations_.begin(), observations_.end(),
-                                        [](const Observation& observation) { return !observation.blames.empty(); });
+    const bool complaints =
+        std::any_of(observations_.begin(), observations_.end(),
+                    [](const Observation& observation) { return !observation.blames.empty(); });
     if (!complaints) return;
     if (!trouble_since_) trouble_since_ = now;
-    if (now - *trouble_since_ >= grace_of(settings_.stall_timeout) || enough_complaints_heard()) propose_failed();
+    if (now - *trouble_since_ >= grace_of(settings_.stall_timeout) || enough_complaints_heard())
+        propose_failed();
 }
 
 void RoundVote::follow(TimePoint now) {
@@ -131,7 +143,8 @@ void RoundVote::follow(TimePoint now) {
     if (my_turn && (!machine_.proposing() || proposal_is_stuck(now - wait))) propose_failed();
 }
 
-/// Each proposal gets more time than the one before, so that slow links do not keep it from ever getting through.
+/// Each proposal gets more time than the one before, so that slow links do not keep it from ever getting
+/// through.
 bool RoundVote::proposal_is_stuck(TimePoint now) const {
     return now - proposed_at_ > retry_of(settings_.stall_timeout) * proposals_;
 }
@@ -149,8 +162,8 @@ void RoundVote::propose_failed() {
     send_all(machine_.propose(std::move(value)));
 }
 
-/// On a slow line a sign of life may wait behind chunks: bytes of a member are one, too, and while this peer's own line is
-/// busy, nobody's silence counts.
+/// On a slow line a sign of life may wait behind chunks: bytes of a member are one, too, and while this
+/// peer's own line is busy, nobody's silence counts.
 void RoundVote::notice_traffic(TimePoint now) {
     std::uint64_t received = 0;
     for (const net::ConnectionInfo& info : network_.connections()) {
@@ -246,7 +259,8 @@ std::string RoundVote::trouble() const {
            plan_.members[blames.front().member].peer.short_name() + ": " + blames.front().cause;
 }
 
-// ---- what is heard and said ------------------------------------------------------------------------------------------------
+// ---- what is heard and said
+// ------------------------------------------------------------------------------------------------
 
 void RoundVote::report_complete(std::vector<Fingerprint> share_digests) {
     observations_[self_].complete = true;
@@ -255,7 +269,9 @@ void RoundVote::report_complete(std::vector<Fingerprint> share_digests) {
     changed_.notify();
 }
 
-void RoundVote::report_failure(const Blame& b) { blame(b.member, b.cause); }
+void RoundVote::report_failure(const Blame& b) {
+    blame(b.member, b.cause);
+}
 
 void RoundVote::blame(std::size_t member, const std::string& cause) {
     std::vector<Blame>& blames = observations_[self_].blames;
@@ -303,7 +319,8 @@ void RoundVote::send(std::size_t member, const RoundMessage& message) {
     tasks_.spawn(connect(shared_from_this(), member));
 }
 
-// ---- streams ---------------------------------------------------------------------------------------------------------------
+// ---- streams
+// ---------------------------------------------------------------------------------------------------------------
 
 awaitable<void> RoundVote::connect(Self self, std::size_t member) {
     Link& link = self->links_[member];
@@ -346,7 +363,8 @@ void RoundVote::accept(std::size_t member, net::StreamPointer stream, const Roun
 awaitable<void> RoundVote::write_messages(Self self, std::size_t member, net::StreamPointer stream) {
     Link& link = self->links_[member];
     try {
-        // A stream that a newer one has replaced says nothing more, but stays open: the other side may write to it.
+        // A stream that a newer one has replaced says nothing more, but stays open: the other side may write
+        // to it.
         for (;;) {
             const bool idle = link.outbox.empty() || link.stream != stream;
             if (idle && self->machine_.decision()) break;

@@ -1,10 +1,11 @@
 // Drives the vote of one round: streams and timers around the VoteMachine.
 //
-// While all is well, each member tells the leader what it sees (a sign of life, then 'complete' with its digests), and the
-// leader proposes 'averaged' once all are complete with the same digests. Whoever sees a failure tells the leader, who waits a
-// moment for the complaints of others and proposes 'failed'. A leader that falls silent, or decides nothing after a
-// complaint, is replaced: the others ask around for a decision, and propose 'failed' themselves, one after the other in
-// the order of their ranks. Clients never propose: they cannot reach each other.
+// While all is well, each member tells the leader what it sees (a sign of life, then 'complete' with its
+// digests), and the leader proposes 'averaged' once all are complete with the same digests. Whoever sees a
+// failure tells the leader, who waits a moment for the complaints of others and proposes 'failed'. A leader
+// that falls silent, or decides nothing after a complaint, is replaced: the others ask around for a decision,
+// and propose 'failed' themselves, one after the other in the order of their ranks. Clients never propose:
+// they cannot reach each other.
 //
 //   well --own or reported blame--> trouble --decision--> decided
 //     \--leader silent or gone----> trouble --no quorum in reach for a stall_timeout--> cut off
@@ -49,7 +50,8 @@ class RoundVote : public std::enable_shared_from_this<RoundVote> {
     /// Why this member was cut off.
     std::string trouble() const;
 
-    /// This member gives up the round (its user has cancelled it): the others notice at once. It still answers who asks.
+    /// This member gives up the round (its user has cancelled it): the others notice at once. It still
+    /// answers who asks.
     void leave();
     /// Ends all streams. Nothing may be called afterwards.
     void close();

@@ -10,10 +10,13 @@
 
 namespace shoal::collective {
 
-Fingerprint combine(std::span<const Fingerprint> fingerprints) { return fingerprint(as_bytes(fingerprints)); }
+Fingerprint combine(std::span<const Fingerprint> fingerprints) {
+    return fingerprint(as_bytes(fingerprints));
+}
 
 bool all_finite(std::span<const float> numbers) {
-    // An exponent field of ones tells; blocks of a fixed size, so that the compiler vectorises the inner loop.
+    // An exponent field of ones tells; blocks of a fixed size, so that the compiler vectorises the inner
+    // loop.
     constexpr std::size_t kBlock = 64;
     constexpr std::uint32_t kExponent = 0x7f800000u;
     std::size_t i = 0;
@@ -47,8 +50,8 @@ void scaled_copy(ByteView encoded, float scale, std::span<float> values) {
 
 }  // namespace
 
-ShareReducer::ShareReducer(const RoundPlan& plan, const compress::Codec& codec, std::span<const float> contribution,
-                           std::span<float> result, std::size_t window)
+ShareReducer::ShareReducer(const RoundPlan& plan, const compress::Codec& codec,
+                           std::span<const float> contribution, std::span<float> result, std::size_t window)
     : plan_(plan),
       codec_(codec),
       contribution_(contribution),
@@ -90,7 +93,8 @@ std::optional<Blame> ShareReducer::add(std::size_t member, Bytes payload) {
     const std::size_t index = received_[member];
     if (!is_sender(member) || index >= chunks_) return Blame{member, "sent more than its contribution"};
     const Share range = plan_.chunk(plan_.self, index);
-    if (payload.size() != codec_.encoded_size(range.size())) return Blame{member, "sent a chunk of a wrong size"};
+    if (payload.size() != codec_.encoded_size(range.size()))
+        return Blame{member, "sent a chunk of a wrong size"};
     chunk_at(index).payloads[member] = std::move(payload);
     ++received_[member];
     return advance();
@@ -163,7 +167,8 @@ std::optional<Blame> ShareReducer::finish(Chunk& chunk, const Share& range) {
 }
 
 Blame ShareReducer::find_culprit(const Chunk& chunk, const Share& range) const {
-    // Seldom: decode again, one by one. With finite contributions only a sum of huge ones can overflow; the largest is blamed.
+    // Seldom: decode again, one by one. With finite contributions only a sum of huge ones can overflow; the
+    // largest is blamed.
     std::vector<float> values(range.size());
     Blame blame{plan_.self, "contributed numbers that are not finite"};
     float largest = -1;
@@ -187,7 +192,9 @@ Blame ShareReducer::find_culprit(const Chunk& chunk, const Share& range) const {
     return blame;
 }
 
-ByteView ShareReducer::result(std::size_t chunk) const { return open_[chunk - released_].result; }
+ByteView ShareReducer::result(std::size_t chunk) const {
+    return open_[chunk - released_].result;
+}
 
 void ShareReducer::release_until(std::size_t chunk) {
     while (released_ < std::min(chunk, completed_)) {
@@ -196,6 +203,8 @@ void ShareReducer::release_until(std::size_t chunk) {
     }
 }
 
-Fingerprint ShareReducer::digest() const { return combine(fingerprints_); }
+Fingerprint ShareReducer::digest() const {
+    return combine(fingerprints_);
+}
 
 }  // namespace shoal::collective

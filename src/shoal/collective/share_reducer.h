@@ -1,12 +1,14 @@
-// Adds the contributions to one member's share of the vector, chunk by chunk: the arithmetic of the all-reduce, without any
-// input or output.
+// Adds the contributions to one member's share of the vector, chunk by chunk: the arithmetic of the
+// all-reduce, without any input or output.
 //
-// A chunk is added in member order, whatever the order of arrival: sum = scale[0] * x[0], then + scale[1] * x[1], ..., each
-// product and each sum rounded to float, every x as the codec delivers it (the owner's own contribution too, so a result
-// depends on members, weights and vectors, and not on who owns what). The sum is then encoded once; those bytes are the
-// result of everybody, the owner included. Memory: at most `window` chunks of each contributor at once.
+// A chunk is added in member order, whatever the order of arrival: sum = scale[0] * x[0], then + scale[1] *
+// x[1], ..., each product and each sum rounded to float, every x as the codec delivers it (the owner's own
+// contribution too, so a result depends on members, weights and vectors, and not on who owns what). The sum
+// is then encoded once; those bytes are the result of everybody, the owner included. Memory: at most `window`
+// chunks of each contributor at once.
 //
-// With fp32 the sum is built in the caller's result vector, and its bytes are sent from there: no copy at all.
+// With fp32 the sum is built in the caller's result vector, and its bytes are sent from there: no copy at
+// all.
 #pragma once
 
 #include <deque>
@@ -28,7 +30,8 @@ struct Blame {
 
 class ShareReducer {
   public:
-    /// The share of plan.self. Codec, contribution and result (both empty for an auxiliary peer) outlive the reducer.
+    /// The share of plan.self. Codec, contribution and result (both empty for an auxiliary peer) outlive the
+    /// reducer.
     ShareReducer(const RoundPlan& plan, const compress::Codec& codec, std::span<const float> contribution,
                  std::span<float> result, std::size_t window);
 
@@ -43,8 +46,8 @@ class ShareReducer {
     /// The first sender whose bytes the next chunk waits for.
     std::optional<std::size_t> waits_for() const;
 
-    /// Takes the next chunk of a sender and adds what can be added. Returns whom to blame if the bytes, or numbers in them, are
-    /// wrong; nothing may be added after that.
+    /// Takes the next chunk of a sender and adds what can be added. Returns whom to blame if the bytes, or
+    /// numbers in them, are wrong; nothing may be added after that.
     std::optional<Blame> add(std::size_t member, Bytes payload);
     /// Adds what can be added without new bytes. Call at the start and after release_until().
     std::optional<Blame> advance();
@@ -82,8 +85,8 @@ class ShareReducer {
     const std::size_t window_, chunks_;
     const bool exact_;  // encoded bytes are the floats themselves
 
-    std::deque<Chunk> open_;             // chunks from released_ on
-    std::size_t released_ = 0;           // invariant: released_ <= completed_ <= chunks_
+    std::deque<Chunk> open_;    // chunks from released_ on
+    std::size_t released_ = 0;  // invariant: released_ <= completed_ <= chunks_
     std::size_t completed_ = 0;
     std::vector<std::size_t> received_;  // chunks a sender has delivered
     Bytes own_encoded_;

@@ -7,7 +7,8 @@ namespace {
 
 /// Less than this between two checks is keep-alive, not work.
 constexpr std::uint64_t kBytesThatCount = 1024;
-/// More than this between two checks, on all connections together, and this peer's own line may be what delays the rest.
+/// More than this between two checks, on all connections together, and this peer's own line may be what
+/// delays the rest.
 constexpr std::uint64_t kBytesOfABusyLine = 16 * 1024;
 constexpr int kGapFactor = 4;
 constexpr int kHardLimitFactor = 60;
@@ -29,7 +30,9 @@ void StallWatch::end(std::size_t wait, TimePoint now) {
     w.active = false;
 }
 
-void StallWatch::excuse(std::size_t wait, TimePoint now) { waits_[wait].moved = now; }
+void StallWatch::excuse(std::size_t wait, TimePoint now) {
+    waits_[wait].moved = now;
+}
 
 std::vector<std::size_t> StallWatch::check(TimePoint now, std::span<const net::ConnectionInfo> connections) {
     std::vector<std::size_t> late;

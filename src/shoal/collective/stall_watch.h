@@ -10,10 +10,11 @@
 
 namespace shoal::collective {
 
-/// Keeps, for each of a number of waits ("member 3 owes me a chunk"), since when nothing has moved. A wait is over its time
-/// when nothing has come for the patience, which is the settings' time-out or four times the longest gap seen on that wait,
-/// and neither its connection nor all of them together have carried bytes worth the name (a large chunk on a slow line shows
-/// only there, and delays what others send). Even a connection that moves does not excuse a single wait of sixty time-outs: somebody dribbles.
+/// Keeps, for each of a number of waits ("member 3 owes me a chunk"), since when nothing has moved. A wait is
+/// over its time when nothing has come for the patience, which is the settings' time-out or four times the
+/// longest gap seen on that wait, and neither its connection nor all of them together have carried bytes
+/// worth the name (a large chunk on a slow line shows only there, and delays what others send). Even a
+/// connection that moves does not excuse a single wait of sixty time-outs: somebody dribbles.
 class StallWatch {
   public:
     StallWatch(std::size_t waits, Duration stall_timeout, std::vector<PeerId> peer_of_wait);

@@ -216,7 +216,8 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
                 awaitable<void> waiting = until_made(generation);
                 const bool is_made =
                     co_await detail::ends_in_time(clock_, clock_.now() + 500ms, std::move(waiting));
-                if (!is_made) co_await send(stream, StateAnswer(), Bytes());
+                StateAnswer preparing;
+                if (!is_made) co_await send(stream, std::move(preparing), Bytes());
             }
         }
         why_not = std::string(kBusy) + ": it stops";

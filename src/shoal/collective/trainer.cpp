@@ -257,6 +257,7 @@ awaitable<void> Trainer::apply(const Verdict& verdict) {
                                                        " was not finite: no peer applied it");
     }
     last_loss_ = loss;
+    downloads_since_round_ = 0;
     empty_accumulator();
     apply_seconds_ = seconds(clock_.now() - decided_at_);
     report();
@@ -297,7 +298,7 @@ void Trainer::report() {
     Progress own;
     own.name = settings_.name;
     own.role = settings_.role;
-    own.step = step_;
+    own.step = arriving_at_.value_or(step_);
     own.samples = samples_;
     own.samples_per_second = speed_.samples_per_second();
     own.micro_batch_seconds = micro_batch_seconds_;
@@ -306,7 +307,7 @@ void Trainer::report() {
     own.loss = own_loss();
     own.bytes_sent = bytes_sent_;
     own.bytes_received = bytes_received_;
-    own.waiting = waiting_;
+    own.waiting = waiting_ || arriving_at_.has_value();
     own.attempt = attempt_;
     progress_.report(std::move(own));
 }

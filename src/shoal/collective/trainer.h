@@ -102,6 +102,8 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     double micro_batch_seconds_ = 0;
     std::uint64_t bytes_sent_ = 0, bytes_received_ = 0;
     unsigned failed_downloads_ = 0;
+    unsigned downloads_since_round_ = 0;  ///< more than one: the swarm was gone when we arrived
+    std::optional<Step> arriving_at_;  ///< the step that we download, once we have to ask the swarm to wait
     std::optional<TimePoint> ahead_since_;
 };
 

@@ -34,7 +34,7 @@ struct TrainingSettings {
     Duration alone_after =
         std::chrono::seconds(5);  ///< a first peer that finds nobody for this long starts the run itself
     Duration lost_quorum_timeout = std::chrono::seconds(
-        30);  ///< survivors that are no quorum of the last round's members go on after this
+        30);           ///< survivors that are no quorum of the last round's members go on after this
     PhaseProbe probe;  ///< for fault tests (phase.h)
 };
 

@@ -26,7 +26,8 @@ bool VoteMachine::is_quorum(const std::vector<bool>& members) {
     return 2 * count > members.size() || (2 * count == members.size() && !members.empty() && members[0]);
 }
 
-std::vector<VoteOutgoing> VoteMachine::to_others(const VoteMessage& message, const std::vector<bool>* except) const {
+std::vector<VoteOutgoing> VoteMachine::to_others(const VoteMessage& message,
+                                                 const std::vector<bool>* except) const {
     std::vector<VoteOutgoing> out;
     for (std::uint32_t i = 0; i < members_; ++i) {
         if (i == self_ || (except && (*except)[i])) continue;
@@ -98,8 +99,10 @@ VoteMessage VoteMachine::answer_accept(Ballot ballot, const VoteValue& value) {
 }
 
 std::vector<VoteOutgoing> VoteMachine::take_promise(std::uint32_t from, const VoteMessage& message) {
-    if (phase_ != Phase::preparing || message.ballot != ballot_ || message.kind != VoteMessage::Kind::promise) return {};
-    if (message.accepted_ballot && message.value && (!best_promise_ || *message.accepted_ballot > *best_promise_)) {
+    if (phase_ != Phase::preparing || message.ballot != ballot_ || message.kind != VoteMessage::Kind::promise)
+        return {};
+    if (message.accepted_ballot && message.value &&
+        (!best_promise_ || *message.accepted_ballot > *best_promise_)) {
         best_promise_ = message.accepted_ballot;
         value_ = *message.value;
     }
@@ -121,7 +124,9 @@ std::vector<VoteOutgoing> VoteMachine::take_accepted(std::uint32_t from, Ballot 
 std::vector<VoteOutgoing> VoteMachine::receive(std::uint32_t from, const VoteMessage& message) {
     using Kind = VoteMessage::Kind;
     if (from >= members_ || from == self_ || message.ballot.number > kMaximumNumber) return {};
-    const auto reply = [from](VoteMessage answer) { return std::vector<VoteOutgoing>{VoteOutgoing{from, std::move(answer)}}; };
+    const auto reply = [from](VoteMessage answer) {
+        return std::vector<VoteOutgoing>{VoteOutgoing{from, std::move(answer)}};
+    };
     const bool asks = message.kind == Kind::prepare || message.kind == Kind::accept;
     if (decision_ && asks) {
         VoteMessage decided = make_message(Kind::decided, message.ballot);
@@ -129,17 +134,23 @@ std::vector<VoteOutgoing> VoteMachine::receive(std::uint32_t from, const VoteMes
         return reply(std::move(decided));
     }
     if (message.kind == Kind::prepare || message.kind == Kind::accept) {
-        // A ballot belongs to the member that it names, and number 0 to the leader, who needs no promises for it.
+        // A ballot belongs to the member that it names, and number 0 to the leader, who needs no promises for
+        // it.
         if (message.ballot.member != from) return {};
         if (message.ballot.number == 0 && (from != leader_ || message.kind == Kind::prepare)) return {};
         highest_number_seen_ = std::max(highest_number_seen_, message.ballot.number);
         if (proposing() && message.ballot > ballot_) overtaken_ = true;
     }
     switch (message.kind) {
-        case Kind::prepare: return reply(answer_prepare(message.ballot));
-        case Kind::accept: return message.value ? reply(answer_accept(message.ballot, *message.value)) : std::vector<VoteOutgoing>{};
-        case Kind::promise: return take_promise(from, message);
-        case Kind::accepted: return take_accepted(from, message.ballot);
+        case Kind::prepare:
+            return reply(answer_prepare(message.ballot));
+        case Kind::accept:
+            return message.value ? reply(answer_accept(message.ballot, *message.value))
+                                 : std::vector<VoteOutgoing>{};
+        case Kind::promise:
+            return take_promise(from, message);
+        case Kind::accepted:
+            return take_accepted(from, message.ballot);
         case Kind::refuse:
             highest_number_seen_ = std::max(highest_number_seen_, message.ballot.number);
             if (proposing() && message.ballot > ballot_) overtaken_ = true;
@@ -148,7 +159,8 @@ std::vector<VoteOutgoing> VoteMachine::receive(std::uint32_t from, const VoteMes
             if (!decision_ && message.value) decision_ = message.value;
             return {};
         case Kind::query:
-        case Kind::alive: return {};
+        case Kind::alive:
+            return {};
     }
     return {};
 }

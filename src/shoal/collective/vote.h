@@ -1,16 +1,18 @@
 // The vote on the outcome of a round: single-decree Paxos as a state machine without any input or output.
 //
-// All members of a round are acceptors and learners; any of them may propose. A quorum is a majority, or exactly half of
-// the members with the first one (the lowest PeerId) among them: any two quorums have a member in common. Ballots are
-// ordered by number, then by member; number 0 belongs to the leader alone, who may propose in it without asking first,
-// because nobody can have accepted anything earlier. Every higher ballot begins with the question what was accepted before
-// (prepare), and must propose the value of the highest ballot that a quorum reports, if there is one.
+// All members of a round are acceptors and learners; any of them may propose. A quorum is a majority, or
+// exactly half of the members with the first one (the lowest PeerId) among them: any two quorums have a
+// member in common. Ballots are ordered by number, then by member; number 0 belongs to the leader alone, who
+// may propose in it without asking first, because nobody can have accepted anything earlier. Every higher
+// ballot begins with the question what was accepted before (prepare), and must propose the value of the
+// highest ballot that a quorum reports, if there is one.
 //
 //   proposer:  idle -> preparing (number > 0) -> accepting -> decided
 //   acceptor:  promised ballot only rises; accepted ballot <= promised ballot
 //
-// Messages may be lost, doubled and reordered; no two members ever learn different values. Source: Lamport, "Paxos Made
-// Simple"; the half with the lowest PeerId is ours. Members are known by their index in the round.
+// Messages may be lost, doubled and reordered; no two members ever learn different values. Source: Lamport,
+// "Paxos Made Simple"; the half with the lowest PeerId is ours. Members are known by their index in the
+// round.
 #pragma once
 
 #include <compare>
@@ -57,8 +59,8 @@ class VoteMachine {
     /// @param leader  may use ballot 0.
     VoteMachine(std::uint32_t members, std::uint32_t self, std::uint32_t leader);
 
-    /// Begins (or begins anew with a higher ballot) to propose. The value that gets decided may be another one. Ignored
-    /// once decided.
+    /// Begins (or begins anew with a higher ballot) to propose. The value that gets decided may be another
+    /// one. Ignored once decided.
     std::vector<VoteOutgoing> propose(VoteValue value);
 
     /// Sends the messages of the phase under way again, to those who have not answered.
@@ -82,7 +84,8 @@ class VoteMachine {
     std::vector<VoteOutgoing> take_promise(std::uint32_t from, const VoteMessage& message);
     std::vector<VoteOutgoing> take_accepted(std::uint32_t from, Ballot ballot);
     std::vector<VoteOutgoing> begin_accepting();
-    std::vector<VoteOutgoing> to_others(const VoteMessage& message, const std::vector<bool>* except = nullptr) const;
+    std::vector<VoteOutgoing> to_others(const VoteMessage& message,
+                                        const std::vector<bool>* except = nullptr) const;
     VoteMessage phase_message() const;
 
     const std::uint32_t members_, self_, leader_;
@@ -92,7 +95,8 @@ class VoteMachine {
     std::optional<Ballot> accepted_ballot_;
     std::optional<VoteValue> accepted_value_;
 
-    // Proposer. Invariant: what was sent in an accept of ballot_ never changes (value_ is fixed while accepting).
+    // Proposer. Invariant: what was sent in an accept of ballot_ never changes (value_ is fixed while
+    // accepting).
     Phase phase_ = Phase::idle;
     bool used_first_ballot_ = false;
     bool overtaken_ = false;

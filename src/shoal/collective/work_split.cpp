@@ -12,7 +12,8 @@ namespace {
 /// Members that count as equally fast when no bandwidth is known.
 constexpr double kUnknownBandwidth = 1.0;
 
-/// Bandwidths with the unknown ones filled in. What neither reduces nor says its bandwidth stays 0: it binds nothing.
+/// Bandwidths with the unknown ones filled in. What neither reduces nor says its bandwidth stays 0: it binds
+/// nothing.
 std::vector<double> fill_bandwidths(std::span<const SplitMember> members) {
     double sum = 0;
     std::size_t known = 0;
@@ -61,14 +62,16 @@ bool feasible(std::span<const Bounds> bounds) {
 }  // namespace
 
 std::vector<double> split_fractions(std::span<const SplitMember> members) {
-    const bool anybody = std::any_of(members.begin(), members.end(), [](const SplitMember& m) { return m.reduces; });
+    const bool anybody =
+        std::any_of(members.begin(), members.end(), [](const SplitMember& m) { return m.reduces; });
     if (!anybody) throw Error(ErrorKind::invalid_argument, "nobody in the group can reduce");
     const std::vector<double> bandwidths = fill_bandwidths(members);
-    const auto receivers =
-        static_cast<double>(std::count_if(members.begin(), members.end(), [](const auto& m) { return m.contributes; }));
+    const auto receivers = static_cast<double>(
+        std::count_if(members.begin(), members.end(), [](const auto& m) { return m.contributes; }));
     std::vector<Bounds> bounds(members.size());
     const auto fits = [&](double xi) {
-        for (std::size_t i = 0; i < members.size(); ++i) bounds[i] = bounds_of(members[i], bandwidths[i], receivers, xi);
+        for (std::size_t i = 0; i < members.size(); ++i)
+            bounds[i] = bounds_of(members[i], bandwidths[i], receivers, xi);
         return feasible(bounds);
     };
     double high = 1.0 / *std::max_element(bandwidths.begin(), bandwidths.end());
@@ -83,7 +86,8 @@ std::vector<double> split_fractions(std::span<const SplitMember> members) {
     double sum = 0;
     for (const Bounds& b : bounds) sum += b.upper;
     std::vector<double> fractions;
-    for (const Bounds& b : bounds) fractions.push_back(std::clamp(b.upper / sum, b.lower, std::max(b.lower, b.upper)));
+    for (const Bounds& b : bounds)
+        fractions.push_back(std::clamp(b.upper / sum, b.lower, std::max(b.lower, b.upper)));
     const double total = std::accumulate(fractions.begin(), fractions.end(), 0.0);
     for (double& fraction : fractions) fraction /= total;
     return fractions;
@@ -108,7 +112,8 @@ std::vector<std::size_t> split_work(std::size_t elements, std::span<const SplitM
         parts.push_back(part);
         given += part;
     }
-    // The scores may add up to a little less than 1, and of a huge vector 1e-9 is many elements: the largest takes them.
+    // The scores may add up to a little less than 1, and of a huge vector 1e-9 is many elements: the largest
+    // takes them.
     const auto largest =
         static_cast<std::size_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
     if (elements - given > members.size()) {
@@ -118,7 +123,9 @@ std::vector<std::size_t> split_work(std::size_t elements, std::span<const SplitM
     for (; given < elements; ++given) {
         std::size_t best = largest;
         for (std::size_t i = 0; i < parts.size(); ++i) {
-            const auto priority = [&](std::size_t k) { return scores[k] / static_cast<double>(parts[k] + 1); };
+            const auto priority = [&](std::size_t k) {
+                return scores[k] / static_cast<double>(parts[k] + 1);
+            };
             if (priority(i) > priority(best)) best = i;
         }
         ++parts[best];
@@ -128,12 +135,13 @@ std::vector<std::size_t> split_work(std::size_t elements, std::span<const SplitM
 
 double split_cost(std::span<const double> fractions, std::span<const SplitMember> members) {
     const std::vector<double> bandwidths = fill_bandwidths(members);
-    const auto receivers =
-        static_cast<double>(std::count_if(members.begin(), members.end(), [](const auto& m) { return m.contributes; }));
+    const auto receivers = static_cast<double>(
+        std::count_if(members.begin(), members.end(), [](const auto& m) { return m.contributes; }));
     double cost = 0;
     for (std::size_t i = 0; i < members.size(); ++i) {
         if (bandwidths[i] == 0) continue;
-        const double load = members[i].contributes ? 1 + (receivers - 2) * fractions[i] : receivers * fractions[i];
+        const double load =
+            members[i].contributes ? 1 + (receivers - 2) * fractions[i] : receivers * fractions[i];
         cost = std::max(cost, load / bandwidths[i]);
     }
     return cost;

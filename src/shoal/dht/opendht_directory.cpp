@@ -8,7 +8,9 @@
 #include <set>
 
 #include "shoal/base/async.h"
+#include "shoal/dht/bootstrap.h"
 #include "shoal/dht/opendht_node.h"
+#include "shoal/dht/operation.h"
 
 namespace shoal::dht {
 
@@ -18,28 +20,8 @@ using asio::ip::udp;
 using Name = std::pair<PublicKey, std::string>;
 
 constexpr Duration kMaintenanceInterval = std::chrono::seconds(1);
-constexpr Duration kBootstrapRefresh = std::chrono::seconds(30);
-constexpr std::chrono::seconds kPingTimeout{3};
-constexpr Duration kFirstRetry = std::chrono::milliseconds(500);
-constexpr Duration kLastRetry = std::chrono::seconds(10);
+constexpr Duration kWatchRefresh = std::chrono::seconds(30);
 constexpr std::size_t kReplicas = 8;  // OpenDHT stores a value at this many nodes
-
-/// Something that OpenDHT will call back about, perhaps long after we have stopped to wait for it.
-struct Operation {
-    explicit Operation(const asio::any_io_executor& executor) : ended(executor) {}
-    Signal ended;
-    bool over = false;
-    bool ok = false;
-    void end(bool success) {
-        over = true;
-        ok = success;
-        ended.notify();
-    }
-};
-
-awaitable<void> wait_for(std::shared_ptr<Operation> operation) {
-    while (!operation->over) co_await operation->ended.wait();
-}
 
 class Implementation final : public OpenDhtDirectory, public std::enable_shared_from_this<Implementation> {
   public:
@@ -50,13 +32,14 @@ class Implementation final : public OpenDhtDirectory, public std::enable_shared_
           settings_(std::move(settings)),
           log_(std::move(log)),
           node_(std::make_shared<OpenDhtNode>(executor_, clock, settings_, log_)),
+          bootstrap_(std::make_shared<Bootstrap>(executor_, clock, node_, log_)),
           tasks_(executor_) {}
     ~Implementation() override { shut_down(); }
 
     void start() {
         node_->start();
         tasks_.spawn(maintain(weak_from_this(), clock()));
-        for (const net::Endpoint& endpoint : settings_.bootstrap) add_bootstrap(endpoint);
+        for (const net::Endpoint& endpoint : settings_.bootstrap) bootstrap_->add(endpoint);
     }
 
     awaitable<void> publish_signed(KeyHash key, SignedRecord record) override;
@@ -64,7 +47,7 @@ class Implementation final : public OpenDhtDirectory, public std::enable_shared_
     std::shared_ptr<void> watch_signed(KeyHash key, SignedWatcher watcher) override;
     std::uint16_t port() const override { return node_->socket().port(); }
     DirectoryStatus status() const override;
-    void add_bootstrap(net::Endpoint endpoint) override;
+    void add_bootstrap(net::Endpoint endpoint) override { bootstrap_->add(std::move(endpoint)); }
     void learn(net::Endpoint endpoint) override;
     void shut_down() override;
 
@@ -77,6 +60,7 @@ class Implementation final : public OpenDhtDirectory, public std::enable_shared_
     /// All watchers of one key share one listener of OpenDHT.
     struct Watched {
         std::size_t token = 0;
+        TimePoint refresh_at{};  // reads the key again, in case a push was lost
         RecordStore seen;
         std::list<std::weak_ptr<SignedWatcher>> watchers;
     };
@@ -86,16 +70,11 @@ class Implementation final : public OpenDhtDirectory, public std::enable_shared_
     void announce_again(const KeyHash& key, Announced& announced);
     void maintain_once();
     void announce_to_newcomers(const std::vector<::dht::InfoHash>& nodes);
+    void refresh(const KeyHash& key, const WatchedPointer& watched);
     void on_record(const KeyHash& key, const std::weak_ptr<Watched>& weak, const SignedRecord& record);
     void deliver(const std::weak_ptr<SignedWatcher>& watcher, const SignedRecord& record);
     void end_watch(const KeyHash& key);
     static awaitable<void> maintain(std::weak_ptr<Implementation> weak, Clock& clock);
-    static awaitable<void> keep_trying(std::weak_ptr<Implementation> weak, Clock& clock,
-                                       std::shared_ptr<BootstrapStatus> status);
-    void note_attempt(BootstrapStatus& status, const std::string& reason);
-    awaitable<std::string> try_bootstrap(net::Endpoint endpoint);
-    awaitable<bool> answers(std::shared_ptr<Operation> ping);
-    awaitable<std::vector<udp::endpoint>> resolve(net::Endpoint endpoint);
     void require_open() const {
         if (node_->closed()) throw Error(ErrorKind::cancelled, "the directory has been shut down");
     }
@@ -107,13 +86,12 @@ class Implementation final : public OpenDhtDirectory, public std::enable_shared_
     std::map<std::pair<KeyHash, Name>, Announced> announced_;
     std::map<KeyHash, WatchedPointer> watched_;
     std::set<std::weak_ptr<Operation>, std::owner_less<>> operations_;
-    std::vector<std::shared_ptr<BootstrapStatus>> bootstrap_;
+    std::shared_ptr<Bootstrap> bootstrap_;
     std::set<::dht::InfoHash> nodes_seen_;
     TaskGroup tasks_;
 };
 
-// --- publish
-// ------------------------------------------------------------------------------------------------------
+// --- publish ---
 
 std::shared_ptr<Operation> Implementation::start_put(const KeyHash& key, const SignedRecord& record) {
     auto operation = std::make_shared<Operation>(executor_);
@@ -132,6 +110,7 @@ awaitable<void> Implementation::publish_signed(KeyHash key, SignedRecord record)
     const WallTime now = clock().wall_now();
     const Name name{record.owner, record.subkey};
     announced_[{key, name}] = Announced{record, now + (record.expires - now) / 2};
+    node_->push(key, record);
     const TimePoint deadline = clock().now() + settings_.operation_timeout;
     Duration pause = std::chrono::milliseconds(50);
     for (;;) {
@@ -169,8 +148,11 @@ void Implementation::announce_to_newcomers(const std::vector<::dht::InfoHash>& n
             });
             return static_cast<std::size_t>(closer) < kReplicas;
         });
-        if (concerned) announce_again(place.first, announced);
+        if (!concerned) continue;
+        announce_again(place.first, announced);
+        node_->push(place.first, announced.record);
     }
+    for (const auto& [key, watched] : watched_) watched->refresh_at = clock().now();
 }
 
 void Implementation::maintain_once() {
@@ -186,6 +168,8 @@ void Implementation::maintain_once() {
     announce_to_newcomers(nodes);
     for (auto& [place, announced] : announced_)
         if (announced.refresh_at <= now) announce_again(place.first, announced);
+    for (const auto& [key, watched] : watched_)
+        if (watched->refresh_at <= clock().now()) refresh(key, watched);
 }
 
 awaitable<void> Implementation::maintain(std::weak_ptr<Implementation> weak, Clock& clock) {
@@ -198,8 +182,7 @@ awaitable<void> Implementation::maintain(std::weak_ptr<Implementation> weak, Clo
     }
 }
 
-// --- read and watch
-// -------------------------------------------------------------------------------------------------
+// --- read and watch ---
 
 awaitable<std::vector<SignedRecord>> Implementation::read_signed(KeyHash key) {
     require_open();
@@ -241,8 +224,21 @@ std::shared_ptr<void> Implementation::watch_signed(KeyHash key, SignedWatcher wa
             node_->listen(key, [weak = weak_from_this(), key, weak_watched](const SignedRecord& record) {
                 if (const auto self = weak.lock()) self->on_record(key, weak_watched, record);
             });
+        refresh(key, watched);
     }
     return token;
+}
+
+/// Reads what is stored under a key that is watched: pushes tell of changes only.
+void Implementation::refresh(const KeyHash& key, const WatchedPointer& watched) {
+    watched->refresh_at = clock().now() + kWatchRefresh;
+    const std::weak_ptr<Watched> weak_watched = watched;
+    node_->get(
+        key,
+        [weak = weak_from_this(), key, weak_watched](const SignedRecord& record) {
+            if (const auto self = weak.lock()) self->on_record(key, weak_watched, record);
+        },
+        [](bool) {});
 }
 
 void Implementation::on_record(const KeyHash& key, const std::weak_ptr<Watched>& weak,
@@ -272,102 +268,6 @@ void Implementation::end_watch(const KeyHash& key) {
     });
 }
 
-// --- bootstrap
-// ------------------------------------------------------------------------------------------------------
-
-void Implementation::add_bootstrap(net::Endpoint endpoint) {
-    auto status = std::make_shared<BootstrapStatus>();
-    status->endpoint = std::move(endpoint);
-    bootstrap_.push_back(status);
-    tasks_.spawn(keep_trying(weak_from_this(), clock(), std::move(status)));
-}
-
-awaitable<void> Implementation::keep_trying(std::weak_ptr<Implementation> weak, Clock& clock,
-                                            std::shared_ptr<BootstrapStatus> status) {
-    Duration pause = kFirstRetry;
-    for (;;) {
-        // Held only while it is needed: who drops the directory does not have to wait for us.
-        if (auto self = weak.lock(); self && !self->node_->closed()) {
-            ++status->attempts;
-            const std::string reason = co_await self->try_bootstrap(status->endpoint);
-            self->note_attempt(*status, reason);
-        } else {
-            co_return;
-        }
-        pause = status->reachable ? kBootstrapRefresh : pause;
-        co_await clock.sleep_for(pause);
-        pause = status->reachable ? kFirstRetry : std::min(2 * pause, kLastRetry);
-    }
-}
-
-void Implementation::note_attempt(BootstrapStatus& status, const std::string& reason) {
-    if (node_->closed()) return;
-    const std::string address = "directory: bootstrap address " + status.endpoint.to_string();
-    if (reason.empty() && !status.reachable) log_.info(address + " answers");
-    if (!reason.empty() && reason != status.reason) log_.warning(address + ": " + reason);
-    status.reachable = reason.empty();
-    status.reason = reason;
-}
-
-/// Asks the nodes behind an address for a sign of life. Returns what went wrong; empty if one has answered.
-awaitable<std::string> Implementation::try_bootstrap(net::Endpoint endpoint) {
-    std::vector<udp::endpoint> addresses;
-    std::string failure;
-    try {
-        addresses = co_await resolve(endpoint);
-    } catch (const std::system_error& error) {
-        if (error.code() == asio::error::operation_aborted) throw;
-        failure =
-            fmt::format("the host name '{}' cannot be resolved: {}", endpoint.host, error.code().message());
-    }
-    if (!failure.empty()) co_return failure;
-    for (const udp::endpoint& address : addresses) {
-        if (node_->closed()) co_return "the directory has been shut down";
-        const std::string text = address.address().to_string() + ":" + std::to_string(address.port());
-        if (node_->socket().is_bound_to(address)) {
-            failure = text + " is this peer itself";
-            continue;
-        }
-        auto operation = std::make_shared<Operation>(executor_);
-        node_->ping(address, [operation](bool ok) { operation->end(ok); });
-        operations_.insert(operation);
-        const bool answered = co_await answers(operation);
-        if (answered) co_return "";
-        failure = fmt::format(
-            "no answer from {} over UDP within {} s; is a peer of this run listening there, and "
-            "does a firewall let UDP through?",
-            text, kPingTimeout.count());
-    }
-    co_return failure;
-}
-
-/// OpenDHT itself gives a ping up only after 8 seconds; an answer that comes later than ours still makes the
-/// node known.
-awaitable<bool> Implementation::answers(std::shared_ptr<Operation> ping) {
-    const TimePoint deadline = clock().now() + kPingTimeout;
-    try {
-        co_await with_deadline(clock(), deadline, wait_for(ping), "a ping");
-    } catch (const Error& error) {
-        if (error.kind() != ErrorKind::timed_out) throw;
-    }
-    co_return ping->ok;
-}
-
-awaitable<std::vector<udp::endpoint>> Implementation::resolve(net::Endpoint endpoint) {
-    std::error_code error;
-    const asio::ip::address address = asio::ip::make_address(endpoint.host, error);
-    std::vector<udp::endpoint> addresses;
-    if (!error) {
-        addresses.emplace_back(address, endpoint.port);
-        co_return addresses;
-    }
-    udp::resolver resolver(executor_);
-    const auto results =
-        co_await resolver.async_resolve(endpoint.host, std::to_string(endpoint.port), asio::use_awaitable);
-    for (const auto& result : results) addresses.push_back(result.endpoint());
-    co_return addresses;
-}
-
 void Implementation::learn(net::Endpoint endpoint) {
     std::error_code error;
     const asio::ip::address address = asio::ip::make_address(endpoint.host, error);
@@ -376,8 +276,7 @@ void Implementation::learn(net::Endpoint endpoint) {
     if (!node_->socket().is_bound_to(target)) node_->ping(target, [](bool) {});
 }
 
-// --- status and end
-// ---------------------------------------------------------------------------------------------------
+// --- status and end ---
 
 DirectoryStatus Implementation::status() const {
     DirectoryStatus status;
@@ -389,7 +288,7 @@ DirectoryStatus Implementation::status() const {
     for (std::size_t fault = 1; fault < refused.size(); ++fault)
         if (refused[fault] > 0)
             status.refused[std::string(to_string(static_cast<RecordFault>(fault)))] = refused[fault];
-    for (const auto& bootstrap : bootstrap_) status.bootstrap.push_back(*bootstrap);
+    status.bootstrap = bootstrap_->status();
     for (const std::string& address : node_->observed_addresses()) {
         try {
             status.observed.push_back(net::Endpoint::parse(address));
@@ -402,6 +301,7 @@ DirectoryStatus Implementation::status() const {
 void Implementation::shut_down() {
     if (node_->closed()) return;
     node_->close();
+    bootstrap_->stop();
     tasks_.cancel();
     for (const auto& weak : operations_)
         if (const auto operation = weak.lock(); operation && !operation->over) operation->end(false);

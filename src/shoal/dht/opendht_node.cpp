@@ -10,62 +10,30 @@ namespace shoal::dht {
 
 namespace {
 
-// How long a node keeps a value is a property of its type in OpenDHT. The record inside says it exactly.
-struct TypeOfValue {
-    ::dht::ValueType::Id id;
-    std::chrono::seconds life;
-};
-constexpr std::array<TypeOfValue, 3> kTypes{{{0x5301, std::chrono::seconds(30)},
-                                             {0x5302, std::chrono::seconds(120)},
-                                             {0x5303, std::chrono::seconds(600)}}};
-
-::dht::ValueType::Id type_for(Duration life) {
-    for (const TypeOfValue& type : kTypes)
-        if (life <= type.life) return type.id;
-    return kTypes.back().id;
-}
+/// Longer than any record lives, by more than clocks may differ: OpenDHT counts from the publisher's wall
+/// clock.
+constexpr std::chrono::seconds kRecordLife = kMaximumTimeToLive + 2 * kClockTolerance;
 
 bool is_our_type(::dht::ValueType::Id id) {
-    return std::any_of(kTypes.begin(), kTypes.end(), [id](const TypeOfValue& type) { return type.id == id; });
+    return id == kRecordType || id == kPushType;
 }
 
 constexpr std::size_t kMaximumGreeted = 4096;
 
-/// The outer signature: present, so that `seq` is sent, and nothing more.
-const ::dht::Blob kNoSignature{0};
-
-/// An Ed25519 key in the DER form that OpenDHT reads (RFC 8410).
-::dht::Blob to_der(const PublicKey& key) {
-    constexpr std::array<std::uint8_t, 12> prefix{0x30, 0x2a, 0x30, 0x05, 0x06, 0x03,
-                                                  0x2b, 0x65, 0x70, 0x03, 0x21, 0x00};
-    ::dht::Blob der(prefix.size() + key.size());
-    const auto rest = std::copy(prefix.begin(), prefix.end(), der.begin());
-    std::copy(key.begin(), key.end(), rest);
-    return der;
-}
-
-::dht::Value::Id value_id(const KeyHash& key, const SignedRecord& record) {
+::dht::Value::Id value_id(const KeyHash& key, const SignedRecord& record, ::dht::ValueType::Id type) {
     Sha256 hash;
     hash.update(as_bytes("shoal value id 1:"));
     hash.update(key.bytes);
-    hash.update(record.owner);
-    hash.update(as_bytes(record.subkey));
-    const std::uint64_t era = record.sequence >> 16;
-    hash.update(as_bytes(std::span<const std::uint64_t>(&era, 1)));
+    if (type == kPushType) {
+        hash.update(record.signature);
+    } else {
+        hash.update(record.owner);
+        hash.update(as_bytes(record.subkey));
+    }
     const Digest digest = hash.finish();
     ::dht::Value::Id id = 0;
     for (std::size_t i = 0; i < sizeof id; ++i) id = id << 8 | digest.bytes[i];
     return id == ::dht::Value::INVALID_ID ? 1 : id;
-}
-
-bool has_owner(const ::dht::Value& value, const PublicKey& owner) {
-    if (!value.owner) return false;
-    std::array<std::uint8_t, 64> der{};
-    std::size_t size = der.size();
-    if (value.owner->pack(der.data(), &size) != 0) return false;  // too long to be ours
-    const ::dht::Blob expected = to_der(owner);
-    return std::equal(expected.begin(), expected.end(), der.begin(),
-                      der.begin() + static_cast<std::ptrdiff_t>(size));
 }
 
 KeyHash to_key_hash(const ::dht::InfoHash& hash) {
@@ -117,13 +85,10 @@ class SocketHandle final : public ::dht::net::DatagramSocket {
     return ::dht::InfoHash(key.bytes.data(), key.bytes.size());
 }
 
-std::shared_ptr<::dht::Value> to_value(const KeyHash& key, const SignedRecord& record, WallTime now) {
-    const Bytes bytes = encode_record(record);
-    auto value = std::make_shared<::dht::Value>(type_for(record.expires - now), ::dht::Blob(bytes));
-    value->id = value_id(key, record);
-    value->seq = static_cast<std::uint16_t>(record.sequence);
-    value->owner = std::make_shared<::dht::crypto::PublicKey>(to_der(record.owner));
-    value->signature = kNoSignature;
+std::shared_ptr<::dht::Value> to_value(const KeyHash& key, const SignedRecord& record,
+                                       ::dht::ValueType::Id type) {
+    auto value = std::make_shared<::dht::Value>(type, ::dht::Blob(encode_record(record)));
+    value->id = value_id(key, record, type);
     return value;
 }
 
@@ -179,21 +144,18 @@ void OpenDhtNode::register_types(bool refuse_foreign_types) {
             if (!is_our_type(type.id)) dht_->registerType(type);
         }
     }
-    for (const TypeOfValue& ours : kTypes)
-        dht_->registerType(ValueType(ours.id, "shoal record", ours.life, store, edit));
+    dht_->registerType(ValueType(kRecordType, "shoal record", kRecordLife, store, edit));
+    dht_->registerType(ValueType(kPushType, "shoal push", kPushLife, store, edit));
 }
 
 RecordFault OpenDhtNode::admit_record(const ::dht::InfoHash& info_hash, const ::dht::Value& value) {
-    if (!is_our_type(value.type) || value.isEncrypted() || value.recipient || !value.user_type.empty())
+    if (!is_our_type(value.type) || value.isEncrypted() || value.owner || !value.user_type.empty())
         return RecordFault::malformed;
-    if (value.signature != kNoSignature) return RecordFault::malformed;
     RecordFault fault = RecordFault::none;
     const std::optional<SignedRecord> record = decode_record(value.data, fault);
     if (!record) return fault;
     const KeyHash key = to_key_hash(info_hash);
-    if (value.id != value_id(key, *record) || value.seq != static_cast<std::uint16_t>(record->sequence) ||
-        !has_owner(value, record->owner))
-        return RecordFault::malformed;
+    if (value.id != value_id(key, *record, value.type)) return RecordFault::malformed;
     const WallTime now = clock_.wall_now();
     if (record->expires > now && store_.holds(key, *record)) return RecordFault::none;
     // Before the signature, which costs most.
@@ -221,8 +183,12 @@ std::optional<SignedRecord> OpenDhtNode::check(const KeyHash& key, const ::dht::
 }
 
 void OpenDhtNode::put(const KeyHash& key, const SignedRecord& record, Done done) {
-    dht_->put(to_info_hash(key), to_value(key, record, clock_.wall_now()),
-              ::dht::bindDoneCb(std::move(done)));
+    dht_->put(to_info_hash(key), to_value(key, record, kRecordType), ::dht::bindDoneCb(std::move(done)));
+    step_soon();
+}
+
+void OpenDhtNode::push(const KeyHash& key, const SignedRecord& record) {
+    dht_->put(to_info_hash(key), to_value(key, record, kPushType));
     step_soon();
 }
 
@@ -235,7 +201,8 @@ void OpenDhtNode::get(const KeyHash& key, Found found, Done done) {
             if (const auto record = self->check(key, *value)) found(*record);
         return true;
     };
-    dht_->get(to_info_hash(key), std::move(on_values), ::dht::bindDoneCb(std::move(done)));
+    dht_->get(to_info_hash(key), std::move(on_values), ::dht::bindDoneCb(std::move(done)), {},
+              ::dht::Where().valueType(kRecordType));
     step_soon();
 }
 
@@ -249,7 +216,8 @@ std::size_t OpenDhtNode::listen(const KeyHash& key, Found found) {
             if (const auto record = self->check(key, *value)) found(*record);
         return true;
     };
-    const std::size_t token = dht_->listen(to_info_hash(key), std::move(on_values));
+    const std::size_t token =
+        dht_->listen(to_info_hash(key), std::move(on_values), {}, ::dht::Where().valueType(kPushType));
     step_soon();
     return token;
 }

@@ -3,11 +3,13 @@
 // We use OpenDHT's ::dht::Dht itself and not its DhtRunner: that would add two threads, hold operations back
 // while it connects, and let through to the store whatever carries an RSA signature of anybody.
 //
-// How a record becomes an OpenDHT value (the lib's way of replacing values dictates it): listeners are told
-// of a changed value only if it keeps its id and its 16-bit `seq` grows, and `seq` travels only in values
-// that have an owner key and a signature. So the value's id is a hash of the record's name and of the upper
-// bits of its sequence number, `seq` has the lower bits, the owner is the record's owner, and the outer
-// signature one byte that nobody checks. The record inside is what counts.
+// How a record becomes an OpenDHT value: in two ways at once, because OpenDHT 2.4 tells a listener at another
+// node of a value id only once, never of its later edits (its ValueCache does not look at them).
+//   the record   keeps one value id as long as its name lives and is edited in place; get() finds it. Its
+//   type lives
+//                longer than any record, the exact expiry is inside the record.
+//   the push     is the same bytes under an id of their own, and lives for seconds; listeners are told of it.
+// Node and reader check the record inside; OpenDHT's own signatures are not used.
 #pragma once
 
 #include <array>
@@ -31,7 +33,16 @@ struct OpenDhtSettings;
 using RefusalCounts = std::array<std::uint64_t, 8>;  // by RecordFault
 
 ::dht::InfoHash to_info_hash(const KeyHash& key);
-std::shared_ptr<::dht::Value> to_value(const KeyHash& key, const SignedRecord& record, WallTime now);
+
+/// The two types of values that are stored.
+inline constexpr ::dht::ValueType::Id kRecordType = 0x5301;
+inline constexpr ::dht::ValueType::Id kPushType = 0x5302;
+/// Also the difference of clocks beyond which watchers are not told at once: OpenDHT counts it off this. Must
+/// be longer than its REANNOUNCE_MARGIN of 10 s, or it announces such a value without pause.
+inline constexpr std::chrono::seconds kPushLife{15};
+
+std::shared_ptr<::dht::Value> to_value(const KeyHash& key, const SignedRecord& record,
+                                       ::dht::ValueType::Id type);
 
 /// Thread: the one of the executor. Callbacks of OpenDHT may come inside any call.
 class OpenDhtNode : public std::enable_shared_from_this<OpenDhtNode> {
@@ -45,9 +56,13 @@ class OpenDhtNode : public std::enable_shared_from_this<OpenDhtNode> {
 
     using Done = std::function<void(bool ok)>;
     using Found = std::function<void(const SignedRecord&)>;
+    /// Stores the record at the nodes that are closest to the key.
     void put(const KeyHash& key, const SignedRecord& record, Done done);
+    /// Lets those that listen know of it.
+    void push(const KeyHash& key, const SignedRecord& record);
     /// Calls `found` with checked records, the same or older ones included.
     void get(const KeyHash& key, Found found, Done done);
+    /// Calls `found` with checked records that are pushed from now on (and shortly before).
     std::size_t listen(const KeyHash& key, Found found);
     void cancel_listen(const KeyHash& key, std::size_t token);
     void ping(const asio::ip::udp::endpoint& endpoint, Done done);

@@ -63,7 +63,9 @@ class ProbeServer : public std::enable_shared_from_this<ProbeServer> {
     ProbeServer(net::Network& network, Clock& clock, ProbeSettings settings, Log log)
         : network_(network), clock_(clock), settings_(std::move(settings)), log_(std::move(log)) {}
 
-    ~ProbeServer() {
+    /// Called when the token goes; a handler that still runs may keep this object longer than the network
+    /// lives.
+    void stop() {
         network_.serve(kAbout, {});
         network_.serve(kDialBack, {});
         network_.serve(kBandwidth, {});
@@ -224,7 +226,7 @@ awaitable<Bandwidth> measure(net::Network& network, Clock& clock, PeerId peer, D
 std::shared_ptr<void> serve_probes(net::Network& network, Clock& clock, ProbeSettings settings, Log log) {
     auto server = std::make_shared<ProbeServer>(network, clock, std::move(settings), std::move(log));
     server->start();
-    return server;
+    return std::shared_ptr<void>(server.get(), [server](void*) { server->stop(); });
 }
 
 awaitable<PeerAbout> ask_about(net::Network& network, Clock& clock, PeerId peer, TimePoint deadline) {

@@ -1,0 +1,159 @@
+// What a peer asks of the candidates for the lead, and what it makes of their answers.
+#include <algorithm>
+#include <shoal/proto/collective.pb.h>
+
+#include "shoal/base/error.h"
+#include "shoal/collective/group_matching.h"
+#include "shoal/collective/round_messages.h"
+#include "shoal/collective/vote.h"
+#include "shoal/net/rpc.h"
+
+namespace shoal::collective {
+namespace {
+
+/// For one candidate in one attempt, after its connection broke.
+constexpr unsigned kMaximumRetries = 2;
+
+}  // namespace
+
+void GroupMatching::ask(const PeerId& peer) {
+    Candidate& candidate = candidates_[peer];
+    candidate.asked = true;
+    candidate.asked_at = clock_.now();
+    candidate.answer = Answer::none;
+    ++candidate.generation;
+    tasks_.spawn(question(peer, candidate.generation));
+}
+
+void GroupMatching::stop_asking(const PeerId& peer) {
+    Candidate& candidate = candidates_[peer];
+    ++candidate.generation;
+    if (candidate.stream) candidate.stream->finish();
+    candidate.stream.reset();
+    candidate.asked = false;
+    candidate.probed_at.reset();
+    candidate.answer = Answer::none;
+}
+
+awaitable<void> GroupMatching::question(PeerId peer, unsigned generation) {
+    std::string failure = "ended the match";
+    bool broken = false;
+    try {
+        co_await converse(peer, generation);
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::cancelled) throw;
+        failure = error.what();
+        broken = error.kind() == ErrorKind::connection_lost;
+    }
+    Candidate& candidate = candidates_[peer];
+    if (candidate.generation != generation) co_return;
+    // A connection may break although the peer is well: dial once more before going elsewhere.
+    const bool again = broken && candidate.retries++ < kMaximumRetries;
+    again ? stop_asking(peer) : rule_out(peer, failure);
+    lobby_.changed().notify();
+}
+
+awaitable<void> GroupMatching::converse(PeerId peer, unsigned generation) {
+    std::string service = settings_.run + "/match";
+    net::StreamPointer stream = co_await network_.open(peer, std::move(service));
+    if (candidates_[peer].generation != generation) co_return;
+    candidates_[peer].stream = stream;
+    const Bytes request = make_request();
+    co_await stream->write(request, ByteView());
+    for (;;) {
+        const std::optional<net::Message> message = co_await stream->read();
+        if (!message || candidates_[peer].generation != generation) co_return;
+        take_reply(peer, *message);
+        if (candidates_[peer].generation != generation) co_return;
+        lobby_.changed().notify();
+    }
+}
+
+Bytes GroupMatching::make_request() const {
+    proto::MatchRequest request;
+    request.mutable_join()->ParseFromString(own_.signed_bytes);
+    for (const auto& [peer, candidate] : candidates_)
+        if (!candidate.ruled_out.empty() && request.tried_size() < 64)
+            request.add_tried(std::string(as_text(peer.bytes())));
+    return net::to_control(request);
+}
+
+void GroupMatching::take_reply(const PeerId& peer, const net::Message& message) {
+    const auto reply = net::parse_control<proto::MatchReply>(message, peer);
+    Candidate& candidate = candidates_[peer];
+    candidate.heard_at = clock_.now();
+    using Kind = proto::MatchReply::KindCase;
+    switch (reply.kind_case()) {
+        case Kind::kHold:
+            candidate.answer = Answer::hold;
+            candidate.ready = reply.hold().ready();
+            candidate.wait = std::chrono::milliseconds(reply.hold().wait_milliseconds());
+            return;
+        case Kind::kBusy:
+            candidate.answer = Answer::busy;
+            return;
+        case Kind::kRedirect:
+            return take_redirect(peer, reply.redirect().leader());
+        case Kind::kRaise: {
+            const unsigned attempt = reply.raise().attempt();
+            if (attempt > attempt_ && attempt <= attempt_ + kMaximumRaise) take_up_attempt(attempt);
+            return;
+        }
+        case Kind::kPast:
+            if (reply.past().step() >= value(request_.step)) past_.insert(peer);
+            return rule_out(peer, "is past this step");
+        case Kind::kRefused:
+            return rule_out(peer, "refused: " + printable(reply.refused().reason()));
+        case Kind::kBegin: {
+            if (!outcome_) take_begin(reply.begin().SerializeAsString());
+            return;
+        }
+        case Kind::KIND_NOT_SET:
+            throw Error(ErrorKind::protocol_violation, "sent an empty answer", peer.short_name());
+    }
+}
+
+void GroupMatching::take_begin(const std::string& begin) {
+    MatchOutcome outcome;
+    outcome.plan = read_begin(begin, own_, limits_, codec_, settings_.maximum_group);
+    outcome.attempt = attempt_;
+    outcome_ = std::move(outcome);
+}
+
+/// A Begin that a member passed on. One that is of no use (of another attempt, or without this peer) is no
+/// fault.
+void GroupMatching::take_offered_begin() {
+    const std::optional<std::string> begin = lobby_.take_offered_begin();
+    if (!begin || outcome_) return;
+    try {
+        take_begin(*begin);
+    } catch (const Error& error) {
+        log_.debug(std::string("a begin of no use was passed on: ") + error.what());
+    }
+}
+
+void GroupMatching::take_redirect(const PeerId& from, const std::string& bytes) {
+    const PeerId leader = PeerId::from_bytes(as_bytes(std::string_view(bytes)));
+    // Only upwards, so that nobody can be sent in circles.
+    if (leader == self_ || !comes_before(leader, from))
+        throw Error(ErrorKind::protocol_violation, "sent us to a worse leader");
+    Candidate& candidate = candidates_[leader];
+    const bool tried_already = !candidate.ruled_out.empty();
+    if (tried_already) {
+        stop_asking(leader);
+        candidate.ruled_out.clear();
+    }
+    stop_asking(from);
+}
+
+void GroupMatching::rule_out(const PeerId& peer, const std::string& why) {
+    stop_asking(peer);
+    Candidate& candidate = candidates_[peer];
+    candidate.ruled_out = why;
+    candidate.ruled_out_at = clock_.now();
+    log_.debug("step " + std::to_string(value(request_.step)) + ": peer " + peer.short_name() +
+               " cannot lead: " + why);
+    lobby_.changed().notify();
+}
+
+}  // namespace shoal::collective
