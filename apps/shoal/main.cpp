@@ -2,9 +2,11 @@
 #include <cstdio>
 
 #include "shoal/base/error.h"
+#include "shoal/base/memory.h"
 #include "shoal/command.h"
 
 int main(int argc, char** argv) {
+    shoal::keep_freed_memory();
     using namespace shoal::app;
     try {
         hand_over(argc, argv);
