@@ -20,7 +20,8 @@ using asio::ip::udp;
 using Name = std::pair<PublicKey, std::string>;
 
 constexpr Duration kMaintenanceInterval = std::chrono::seconds(1);
-constexpr Duration kWatchRefresh = std::chrono::seconds(30);
+constexpr std::chrono::seconds kPushAgain{20};  // lost pushes are made good after this; longer than kPushLife
+static_assert(kPushAgain > kPushLife);
 constexpr std::size_t kReplicas = 8;  // OpenDHT stores a value at this many nodes
 
 class Implementation final : public OpenDhtDirectory, public std::enable_shared_from_this<Implementation> {
@@ -56,11 +57,11 @@ class Implementation final : public OpenDhtDirectory, public std::enable_shared_
     struct Announced {
         SignedRecord record;
         WallTime refresh_at{};
+        WallTime push_at{};
     };
     /// All watchers of one key share one listener of OpenDHT.
     struct Watched {
         std::size_t token = 0;
-        TimePoint refresh_at{};  // reads the key again, in case a push was lost
         RecordStore seen;
         std::list<std::weak_ptr<SignedWatcher>> watchers;
     };
@@ -68,9 +69,9 @@ class Implementation final : public OpenDhtDirectory, public std::enable_shared_
 
     std::shared_ptr<Operation> start_put(const KeyHash& key, const SignedRecord& record);
     void announce_again(const KeyHash& key, Announced& announced);
+    void push_again(const KeyHash& key, Announced& announced);
     void maintain_once();
     void announce_to_newcomers(const std::vector<::dht::InfoHash>& nodes);
-    void refresh(const KeyHash& key, const WatchedPointer& watched);
     void on_record(const KeyHash& key, const std::weak_ptr<Watched>& weak, const SignedRecord& record);
     void deliver(const std::weak_ptr<SignedWatcher>& watcher, const SignedRecord& record);
     void end_watch(const KeyHash& key);
@@ -109,7 +110,7 @@ awaitable<void> Implementation::publish_signed(KeyHash key, SignedRecord record)
                     fmt::format("the directory does not take the record: {}", to_string(fault)));
     const WallTime now = clock().wall_now();
     const Name name{record.owner, record.subkey};
-    announced_[{key, name}] = Announced{record, now + (record.expires - now) / 2};
+    announced_[{key, name}] = Announced{record, now + (record.expires - now) / 2, now + kPushAgain};
     node_->push(key, record);
     const TimePoint deadline = clock().now() + settings_.operation_timeout;
     Duration pause = std::chrono::milliseconds(50);
@@ -134,6 +135,11 @@ void Implementation::announce_again(const KeyHash& key, Announced& announced) {
     start_put(key, announced.record);
 }
 
+void Implementation::push_again(const KeyHash& key, Announced& announced) {
+    announced.push_at = clock().wall_now() + kPushAgain;
+    node_->push(key, announced.record);
+}
+
 void Implementation::announce_to_newcomers(const std::vector<::dht::InfoHash>& nodes) {
     std::vector<::dht::InfoHash> newcomers;
     for (const auto& node : nodes)
@@ -150,9 +156,8 @@ void Implementation::announce_to_newcomers(const std::vector<::dht::InfoHash>& n
         });
         if (!concerned) continue;
         announce_again(place.first, announced);
-        node_->push(place.first, announced.record);
+        push_again(place.first, announced);
     }
-    for (const auto& [key, watched] : watched_) watched->refresh_at = clock().now();
 }
 
 void Implementation::maintain_once() {
@@ -166,10 +171,10 @@ void Implementation::maintain_once() {
         return std::find(nodes.begin(), nodes.end(), seen) == nodes.end();
     });
     announce_to_newcomers(nodes);
-    for (auto& [place, announced] : announced_)
+    for (auto& [place, announced] : announced_) {
         if (announced.refresh_at <= now) announce_again(place.first, announced);
-    for (const auto& [key, watched] : watched_)
-        if (watched->refresh_at <= clock().now()) refresh(key, watched);
+        if (announced.push_at <= now) push_again(place.first, announced);
+    }
 }
 
 awaitable<void> Implementation::maintain(std::weak_ptr<Implementation> weak, Clock& clock) {
@@ -224,21 +229,8 @@ std::shared_ptr<void> Implementation::watch_signed(KeyHash key, SignedWatcher wa
             node_->listen(key, [weak = weak_from_this(), key, weak_watched](const SignedRecord& record) {
                 if (const auto self = weak.lock()) self->on_record(key, weak_watched, record);
             });
-        refresh(key, watched);
     }
     return token;
-}
-
-/// Reads what is stored under a key that is watched: pushes tell of changes only.
-void Implementation::refresh(const KeyHash& key, const WatchedPointer& watched) {
-    watched->refresh_at = clock().now() + kWatchRefresh;
-    const std::weak_ptr<Watched> weak_watched = watched;
-    node_->get(
-        key,
-        [weak = weak_from_this(), key, weak_watched](const SignedRecord& record) {
-            if (const auto self = weak.lock()) self->on_record(key, weak_watched, record);
-        },
-        [](bool) {});
 }
 
 void Implementation::on_record(const KeyHash& key, const std::weak_ptr<Watched>& weak,

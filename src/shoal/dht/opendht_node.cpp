@@ -182,9 +182,13 @@ std::optional<SignedRecord> OpenDhtNode::check(const KeyHash& key, const ::dht::
     return record;
 }
 
-void OpenDhtNode::put(const KeyHash& key, const SignedRecord& record, Done done) {
-    dht_->put(to_info_hash(key), to_value(key, record, kRecordType), ::dht::bindDoneCb(std::move(done)));
+void OpenDhtNode::put_value(const KeyHash& key, std::shared_ptr<::dht::Value> value, Done done) {
+    dht_->put(to_info_hash(key), std::move(value), ::dht::bindDoneCb(std::move(done)));
     step_soon();
+}
+
+void OpenDhtNode::put(const KeyHash& key, const SignedRecord& record, Done done) {
+    put_value(key, to_value(key, record, kRecordType), std::move(done));
 }
 
 void OpenDhtNode::push(const KeyHash& key, const SignedRecord& record) {
@@ -216,8 +220,7 @@ std::size_t OpenDhtNode::listen(const KeyHash& key, Found found) {
             if (const auto record = self->check(key, *value)) found(*record);
         return true;
     };
-    const std::size_t token =
-        dht_->listen(to_info_hash(key), std::move(on_values), {}, ::dht::Where().valueType(kPushType));
+    const std::size_t token = dht_->listen(to_info_hash(key), std::move(on_values));
     step_soon();
     return token;
 }

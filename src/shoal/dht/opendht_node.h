@@ -60,9 +60,12 @@ class OpenDhtNode : public std::enable_shared_from_this<OpenDhtNode> {
     void put(const KeyHash& key, const SignedRecord& record, Done done);
     /// Lets those that listen know of it.
     void push(const KeyHash& key, const SignedRecord& record);
+    /// Stores any value. For tests of what others refuse.
+    void put_value(const KeyHash& key, std::shared_ptr<::dht::Value> value, Done done);
     /// Calls `found` with checked records, the same or older ones included.
     void get(const KeyHash& key, Found found, Done done);
-    /// Calls `found` with checked records that are pushed from now on (and shortly before).
+    /// Calls `found` with checked records: those that exist, and those that are pushed, some of them twice.
+    /// (Without a query: with one, OpenDHT 2.4 loses most of the updates from other nodes.)
     std::size_t listen(const KeyHash& key, Found found);
     void cancel_listen(const KeyHash& key, std::size_t token);
     void ping(const asio::ip::udp::endpoint& endpoint, Done done);
