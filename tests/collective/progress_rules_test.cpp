@@ -341,7 +341,7 @@ TEST_F(Book, WaitsForANewcomerThatAsksButNotLongAndNotOften) {
         return expected.empty() ? std::nullopt : std::optional(expected[0].ready_by);
     };
     const TimePoint asked = now_;
-    Progress arriving = newcomer(2, 5);
+    Progress arriving = newcomer(2, 3);  // where the swarm was when it asked
     hear(arriving, 1);
     EXPECT_FALSE(ready_by());
     arriving.waiting = true;

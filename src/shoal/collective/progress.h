@@ -36,8 +36,8 @@ struct Progress {
     std::uint64_t bytes_sent = 0, bytes_received = 0;  ///< since its start, for the monitor
     WallTime time{};                                   ///< when it was said
     /// It waits for the averaging round of (step, attempt). Of a peer that does not train: it downloads the
-    /// state of `step` and asks that the round of that step waits for it (which is granted now and then,
-    /// progress_book.cpp).
+    /// state of `step` or a later one, and asks that the next round waits for it (which is granted now and
+    /// then, progress_book.cpp).
     bool waiting = false;
     unsigned attempt = 0;  ///< of the step's round: which try it waits for, or would wait for
 };

@@ -164,7 +164,7 @@ std::vector<ExpectedPeer> ProgressBook::expected(
         const bool trainer = progress.role != Role::auxiliary && progress.training && progress.step == step;
         const auto grant = grants_.find(peer);
         const bool newcomer =
-            asks_to_be_waited_for(progress) && progress.step == step && grant != grants_.end();
+            asks_to_be_waited_for(progress) && progress.step <= step && grant != grants_.end();
         if (!helper && !trainer && !newcomer) continue;
         const bool has_speed = progress.micro_batch_seconds > 0;
         const double work = has_speed ? kFactor * progress.micro_batch_seconds : kFirstMicroBatch;

@@ -287,7 +287,8 @@ void Trainer::empty_accumulator() {
 awaitable<void> Trainer::stay_for_the_last() {
     std::function<bool()> all_done = [this] {
         for (const Progress& peer : progress_.peers()) {
-            if (peer.role != Role::auxiliary && peer.step < settings_.last_step) return false;
+            const bool has_arrived = peer.training && peer.step >= settings_.last_step;
+            if (peer.role != Role::auxiliary && !has_arrived) return false;
         }
         return true;
     };
