@@ -165,6 +165,44 @@ TEST(Async, cancelled_owner_of_a_group_ends_only_after_its_tasks) {
     EXPECT_TRUE(cancelled);
 }
 
+awaitable<void> two_waits(Signal& signal, int& passed) {
+    for (int i = 0; i < 2; ++i) {
+        co_await signal.wait();
+        ++passed;
+    }
+}
+
+awaitable<void> finish_then_say(Signal& signal, int& passed, bool& cancelled) {
+    cancelled = co_await run_to_end(two_waits(signal, passed));
+}
+
+TEST(Async, what_runs_to_its_end_is_not_disturbed_by_a_cancellation_and_does_not_lose_it) {
+    for (const bool cancel : {false, true}) {
+        asio::io_context context;
+        Signal signal(context.get_executor());
+        asio::cancellation_signal cancelling;
+        int passed = 0;
+        bool cancelled = !cancel, ended = false;
+        asio::co_spawn(context, finish_then_say(signal, passed, cancelled),
+                       asio::bind_cancellation_slot(cancelling.slot(), [&](const std::exception_ptr& error) {
+                           EXPECT_FALSE(error) << describe(error);
+                           ended = true;
+                       }));
+        for (int i = 0; i < 2; ++i) {
+            context.poll();
+            EXPECT_EQ(passed, i);
+            if (cancel) cancelling.emit(asio::cancellation_type::terminal);
+            context.poll();
+            EXPECT_EQ(passed, i) << "it still waits";
+            signal.notify();
+        }
+        context.poll();
+        EXPECT_TRUE(ended);
+        EXPECT_EQ(passed, 2);
+        EXPECT_EQ(cancelled, cancel);
+    }
+}
+
 awaitable<void> pop_three(Mailbox<int>& mailbox, std::vector<int>& got) {
     for (int i = 0; i < 3; ++i) got.push_back(co_await mailbox.pop());
 }

@@ -88,15 +88,15 @@ bool Program::ended() {
     return waited_;
 }
 
-int Program::wait() {
+int Program::wait(std::chrono::seconds patience) {
     // A process descriptor becomes readable when the process ends.
     if (!ended()) {
         const Descriptor process(static_cast<int>(::syscall(SYS_pidfd_open, process_, 0)));
         pollfd waiting{.fd = process.number, .events = POLLIN, .revents = 0};
-        ::poll(&waiting, 1, static_cast<int>(std::chrono::milliseconds(kPatience).count()));
+        ::poll(&waiting, 1, static_cast<int>(std::chrono::milliseconds(patience).count()));
     }
     if (!ended()) {
-        ADD_FAILURE() << "did not end within a minute; standard error: " << errors();
+        ADD_FAILURE() << "did not end within " << patience.count() << " s; standard error: " << errors();
         ::kill(process_, SIGKILL);
         ::waitpid(process_, &status_, 0);
         waited_ = true;

@@ -25,9 +25,9 @@ class Program {
 
     int process_id() const { return process_; }
     void signal(int number) const;
-    /// Waits for its end; at most 60 s, then it is killed and the test fails. Returns the exit code, or 1000
-    /// + the signal that ended it.
-    int wait();
+    /// Waits for its end; when the patience is over it is killed and the test fails. Returns the exit code,
+    /// or 1000 + the signal that ended it.
+    int wait(std::chrono::seconds patience = std::chrono::seconds(60));
     /// Waits until its standard output has a line that contains the text, and returns that line. Fails the
     /// test if it ends before that, or after 60 s.
     std::string line_with(const std::string& text);

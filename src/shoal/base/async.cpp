@@ -90,6 +90,8 @@ struct TaskGroup::State : std::enable_shared_from_this<State> {
         if (entry->cancelled) entry->signal.emit(asio::cancellation_type::terminal);
     }
 
+    static awaitable<void> until_idle(std::shared_ptr<State> self);
+
     void ended(std::list<Task>::iterator task, const std::exception_ptr& error) {
         running.erase(task);
         if (error && (!failure || is_cancellation(failure))) failure = error;
@@ -127,28 +129,49 @@ std::size_t TaskGroup::running() const {
     return state_->running.size();
 }
 
+awaitable<void> TaskGroup::State::until_idle(std::shared_ptr<State> self) {
+    while (!self->running.empty()) co_await self->changed.wait();
+}
+
 awaitable<void> TaskGroup::settle() {
     auto state = state_;
     std::exception_ptr cancelled;
     try {
-        while (!state->running.empty()) co_await state->changed.wait();
+        co_await State::until_idle(state);
     } catch (...) {
         cancelled = std::current_exception();
     }
     if (!cancelled) co_return;
-    // The caller gave up, but its tasks may use what it owns: wait for them, deaf to further cancellation.
+    // The caller gave up, but its tasks may use what it owns: wait for them.
     state->cancel();
     co_await asio::this_coro::throw_if_cancelled(false);
-    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-    while (!state->running.empty()) co_await state->changed.wait();
-    co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
-    co_await asio::this_coro::throw_if_cancelled(true);
+    co_await run_to_end(State::until_idle(state));
     std::rethrow_exception(cancelled);
 }
 
 awaitable<void> TaskGroup::join() {
     co_await settle();
     if (state_->failure) std::rethrow_exception(std::exchange(state_->failure, nullptr));
+}
+
+awaitable<bool> run_to_end(awaitable<void> operation) {
+    co_await asio::this_coro::throw_if_cancelled(
+        false);  // asio tests it at each co_await of another coroutine
+    // Signals come in and are noted, but go no further.
+    co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation(),
+                                                       asio::disable_cancellation());
+    std::exception_ptr failure;
+    try {
+        co_await std::move(operation);
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    const asio::cancellation_state state = co_await asio::this_coro::cancellation_state;
+    const bool cancelled = state.cancelled() != asio::cancellation_type::none;
+    co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
+    co_await asio::this_coro::throw_if_cancelled(true);
+    if (failure) std::rethrow_exception(failure);
+    co_return cancelled;
 }
 
 namespace detail {

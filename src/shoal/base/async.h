@@ -126,6 +126,13 @@ class TaskGroup {
     std::shared_ptr<State> state_;
 };
 
+/// Runs an operation to its end, such as waiting for tasks that use what the caller owns, though the caller
+/// be cancelled meanwhile. Returns true if it was: the cancellation has been used up by then, so the caller
+/// has to end by itself (one that arrives while cancellation is disabled would be lost). Where the caller may
+/// have been cancelled before, `co_await asio::this_coro::throw_if_cancelled(false)` must come first, or the
+/// very call throws; that cancellation is used up, too.
+awaitable<bool> run_to_end(awaitable<void> operation);
+
 namespace detail {
 
 template <typename T>

@@ -213,6 +213,7 @@ class ButterflyAverager final : public Averager {
     awaitable<Verdict> run_alone(const RoundRequest& request, unsigned attempt);
     awaitable<Verdict> run_round(const RoundRequest& request, RoundPlan plan);
     awaitable<void> repeat_busy();
+    static awaitable<void> end_round(Round& round, TaskGroup& busy, std::string reason);
     void enter_round(const RoundPlan& plan);
     void leave_match(Step step, bool over);
     Verdict to_verdict(const RoundPlan& plan, const std::optional<VoteValue>& value,
@@ -330,12 +331,11 @@ awaitable<Verdict> ButterflyAverager::run_round(const RoundRequest& request, Rou
     }
     // The caller's vectors must be out of use before it goes on; the vote stays for those who ask later.
     busy.cancel();
+    const char* reason = value ? "this round is decided" : "this peer has left the round";
     co_await asio::this_coro::throw_if_cancelled(false);
-    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-    co_await round->reduce->stop(value ? "this round is decided" : "this peer has left the round");
-    co_await busy.settle();
-    co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
-    co_await asio::this_coro::throw_if_cancelled(true);
+    const bool cancelled = co_await run_to_end(end_round(*round, busy, reason));
+    if (cancelled && !failure)
+        failure = std::make_exception_ptr(Error(ErrorKind::cancelled, "the round was cancelled"));
     if (failure) round->vote->leave();
     Verdict verdict;
     if (!failure) {
@@ -346,6 +346,11 @@ awaitable<Verdict> ButterflyAverager::run_round(const RoundRequest& request, Rou
     round->reduce.reset();
     if (failure) std::rethrow_exception(failure);
     co_return verdict;
+}
+
+awaitable<void> ButterflyAverager::end_round(Round& round, TaskGroup& busy, std::string reason) {
+    co_await round.reduce->stop(std::move(reason));
+    co_await busy.settle();
 }
 
 Verdict ButterflyAverager::to_verdict(const RoundPlan& plan, const std::optional<VoteValue>& value,

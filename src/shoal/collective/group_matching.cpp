@@ -82,11 +82,9 @@ awaitable<MatchOutcome> GroupMatching::run() {
     for (auto& [peer, candidate] : candidates_) stop_asking(peer);
     tasks_.cancel();
     co_await asio::this_coro::throw_if_cancelled(false);
-    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-    co_await tasks_.settle();
-    co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
-    co_await asio::this_coro::throw_if_cancelled(true);
+    const bool cancelled = co_await run_to_end(tasks_.settle());
     if (failure) std::rethrow_exception(failure);
+    if (cancelled) throw Error(ErrorKind::cancelled, "the search for a group was cancelled");
     co_return std::move(*outcome);
 }
 

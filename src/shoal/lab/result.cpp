@@ -77,7 +77,9 @@ std::string quoted(const std::string& text) {
 }
 
 std::string script_of(const Picture& picture, const std::filesystem::path& file) {
-    std::string script = "set terminal pngcairo size 1100,640 font 'sans,11'\n";
+    const bool scalable = file.extension() == ".svg";
+    std::string script = fmt::format("set terminal {} size 1100,640 {}\n", scalable ? "svg" : "pngcairo",
+                                     scalable ? "font 'sans,14' background '#ffffff'" : "font 'sans,11'");
     script += "set output " + quoted(file.string()) + "\nset title " + quoted(picture.title);
     script += "\nset xlabel " + quoted(picture.x_label) + "\nset ylabel " + quoted(picture.y_label);
     script += "\nset grid\nset key outside bottom center horizontal\nset tics nomirror\nset border 3\n";

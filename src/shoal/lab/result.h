@@ -12,7 +12,7 @@ namespace shoal::lab {
 /// The flags that every `shoal lab` and `shoal bench` command understands.
 struct ResultOptions {
     std::filesystem::path json;  ///< --json FILE
-    std::filesystem::path plot;  ///< --plot FILE.png
+    std::filesystem::path plot;  ///< --plot FILE.png, or .svg
     bool check = false;          ///< --check: exit non-zero where a demand is not met
     bool quick = false;          ///< --quick: a size that ends within a minute
 };
@@ -62,7 +62,8 @@ struct Picture {
     std::vector<Mark> marks;  ///< vertical lines with a word, for events
 };
 
-/// Draws a PNG with gnuplot. Throws Error(system) with what gnuplot said if it fails or is missing.
+/// Draws a PNG, or an SVG if the file is named so, with gnuplot. Throws Error(system) with what gnuplot said
+/// if it fails or is missing.
 void draw(const Picture& picture, const std::filesystem::path& file);
 
 }  // namespace shoal::lab

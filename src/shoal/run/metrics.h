@@ -26,8 +26,8 @@ namespace shoal::run {
 ///   held_out      step, loss
 ///   synchronised  step, bytes, seconds, donors
 ///   trouble       kind, text
-/// and those that note() adds ("started", "checkpoint", "peer", "stopped"). Numbers that are not finite are
-/// null.
+/// and those that note() adds ("started", "model", "resumed", "peer", "stopped"). Numbers that are not finite
+/// are null.
 class Metrics final : public collective::TrainingObserver {
   public:
     /// @param file  appended to; empty: no file. Throws Error(system) if it cannot be opened.

@@ -33,7 +33,7 @@ class TrainingProgram {
 
     awaitable<void> run() {
         const Step start = co_await checkpoints_.resume();
-        if (value(start) > 0) say(fmt::format("goes on from the checkpoint of step {}", value(start)));
+        if (value(start) > 0) co_await show_resumed(start);
         auto transfer = node_.transfer_settings();
         auto settings = node_.training_settings();
         transfer.probe = settings.probe = probe_;
@@ -46,11 +46,25 @@ class TrainingProgram {
         } catch (...) {
             ending = std::current_exception();
         }
+        // Whatever cancelled the training must not cancel what follows. The goodbye comes first, so that
+        // nobody waits for this peer while it writes.
+        co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
+        co_await node_.progress().stop();
         co_await checkpoints_.finish();
         if (ending) std::rethrow_exception(ending);
     }
 
   private:
+    /// A run goes on with the loss that it had: the first line shows it.
+    awaitable<void> show_resumed(Step start) {
+        say(fmt::format("goes on from the checkpoint of step {}", value(start)));
+        const Fingerprint digest = co_await compute_.digest();
+        node_.metrics().note("resumed", {{"step", std::to_string(value(start))}, {"digest", digest.hex()}});
+        if (node_.definition().run.evaluate_every <= 0) co_return;
+        const double loss = co_await compute_.held_out_loss();
+        observers_.on_held_out_loss(start, loss);
+    }
+
     static optim::LocalComputeSettings compute_settings(const run::RunDefinition& definition) {
         optim::LocalComputeSettings settings;
         settings.clip_gradient_norm = definition.optimizer.clip_gradient_norm;

@@ -1,0 +1,45 @@
+// The main job as ./run shows it, on a short text: five processes, one killed, one that joins.
+#include "data/sample_text.h"
+#include "run/program.h"
+#include "run/temporary_folder.h"
+
+#include <fstream>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace shoal::lab {
+namespace {
+
+using run::Program;
+using run::program_folder;
+using run::read_whole;
+using run::TemporaryFolder;
+
+TEST(Swarm, trains_on_through_a_death_and_takes_a_newcomer_in) {
+    const TemporaryFolder folder;
+    data::testing_support::write_text(folder / "text.txt", data::testing_support::sample_text());
+    Program swarm(program_folder() / "shoal",
+                  {"lab", "swarm", "--text", folder / "text.txt", "--folder", folder / "swarm", "--steps",
+                   "30", "--target-batch-size", "64", "--plain"},
+                  folder.path());
+    ASSERT_EQ(swarm.wait(std::chrono::seconds(300)), 0) << swarm.output() << swarm.errors();
+    std::ifstream file(folder / "swarm/summary.json");
+    const auto summary = nlohmann::json::parse(file);
+    EXPECT_EQ(summary["steps"], 30);
+    EXPECT_EQ(summary["loss"].size(), 30U);
+    EXPECT_FALSE(summary["digest"].get<std::string>().empty());
+    std::map<std::string, nlohmann::json> peers;
+    for (const auto& peer : summary["peers"]) peers[peer["name"]] = peer;
+    ASSERT_EQ(peers.size(), 6U);
+    EXPECT_TRUE(peers["full-2"]["killed"]);
+    EXPECT_EQ(peers["auxiliary-1"]["samples"], 0);
+    EXPECT_GT(peers["auxiliary-1"]["bytes_sent"], 0) << "it helps averaging";
+    for (const char* name : {"full-1", "full-2", "full-3", "client-1", "full-4"})
+        EXPECT_GT(peers[name]["samples"], 0) << name;
+    EXPECT_EQ(read_whole(folder / "swarm/loss.png").substr(1, 3), "PNG");
+    for (const char* said : {"full-2 is killed", "full-4 contributes", "summary", "equal, digest"})
+        EXPECT_NE(swarm.output().find(said), std::string::npos) << said;
+}
+
+}  // namespace
+}  // namespace shoal::lab

@@ -1,0 +1,249 @@
+// Real `shoal train` processes: a run that stops and goes on, models of one's own, and what is wrong said
+// plainly.
+#include "run/program.h"
+#include "run/temporary_folder.h"
+
+#include <cstdlib>
+#include <gtest/gtest.h>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+namespace shoal::lab {
+namespace {
+
+using run::Program;
+using run::program_folder;
+using run::read_whole;
+using run::TemporaryFolder;
+using run::write_whole;
+
+const std::string kRunFile = R"([run]
+name = "train-test"
+target_batch_size = 48
+steps = 100000
+evaluate_every = 20
+
+[model]
+kind = "convnet"
+
+[data]
+kind = "fashion-mnist"
+micro_batch_size = 8
+held_out = 0.01
+
+[optimizer]
+name = "adamw"
+
+[schedule]
+kind = "constant"
+learning_rate = 1e-3
+
+[network]
+listen_host = "127.0.0.1"
+
+[peer]
+threads = 1
+)";
+
+class Train : public testing::Test {
+  protected:
+    Train() { write_whole(folder_ / "run.toml", kRunFile); }
+
+    std::unique_ptr<Program> start(const std::string& name, std::vector<std::string> more) {
+        std::vector<std::string> arguments = {"train", "run.toml", "--name", name, "--folder", name};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        return std::make_unique<Program>(program_folder() / "shoal", arguments, folder_.path());
+    }
+    /// Three peers; all know the first.
+    std::vector<std::unique_ptr<Program>> start_three(const std::vector<std::string>& more = {}) {
+        std::vector<std::unique_ptr<Program>> peers;
+        peers.push_back(start("a", more));
+        const std::string port = port_of(*peers[0]);
+        for (const char* name : {"b", "c"}) {
+            std::vector<std::string> arguments = more;
+            arguments.insert(arguments.end(), {"--bootstrap", "127.0.0.1:" + port});
+            peers.push_back(start(name, arguments));
+        }
+        return peers;
+    }
+    static std::string port_of(Program& peer) {
+        const std::string line = peer.line_with(", port ");
+        return line.substr(line.rfind(' ') + 1);
+    }
+    /// The events of one kind in a peer's metrics, in order.
+    std::vector<nlohmann::json> events(const std::string& peer, const std::string& kind) const {
+        std::vector<nlohmann::json> found;
+        std::istringstream lines(read_whole(folder_ / (peer + "/metrics.jsonl")));
+        for (std::string line; std::getline(lines, line);) {
+            auto event = nlohmann::json::parse(line);
+            if (event["event"] == kind) found.push_back(std::move(event));
+        }
+        return found;
+    }
+
+    TemporaryFolder folder_;
+};
+
+TEST_F(Train, a_run_that_all_peers_left_goes_on_at_the_same_step_with_the_same_loss) {
+    std::map<std::int64_t, double> held_out;
+    std::map<std::int64_t, std::string> digests;
+    std::int64_t last = 0;
+    {
+        auto peers = start_three();
+        for (auto& peer : peers) peer->line_with("held-out loss");
+        for (auto& peer : peers) peer->signal(SIGTERM);
+        for (auto& peer : peers) EXPECT_EQ(peer->wait(), 0) << peer->errors();
+    }
+    for (const char* name : {"a", "b", "c"}) {
+        for (const auto& step : events(name, "step")) {
+            last = std::max<std::int64_t>(last, step["step"]);
+            digests[step["step"]] = step["digest"];
+        }
+        for (const auto& loss : events(name, "held_out")) held_out[loss["step"]] = loss["loss"];
+        std::filesystem::rename(folder_ / (std::string(name) + "/metrics.jsonl"),
+                                folder_ / (std::string(name) + "/before.jsonl"));
+    }
+
+    auto peers = start_three();
+    for (auto& peer : peers) peer->line_with("by 3 peers");
+    for (auto& peer : peers) peer->signal(SIGTERM);
+    for (auto& peer : peers) EXPECT_EQ(peer->wait(), 0) << peer->errors();
+    std::int64_t resumed_at = 0;
+    for (const char* name : {"a", "b", "c"}) {
+        const auto resumed = events(name, "resumed");
+        ASSERT_EQ(resumed.size(), 1U) << name;
+        const std::int64_t step = std::stoll(resumed[0]["step"].get<std::string>());
+        resumed_at = std::max(resumed_at, step);
+        EXPECT_EQ(resumed[0]["digest"], digests.at(step)) << "the state of that step, bit by bit";
+        const auto losses = events(name, "held_out");
+        ASSERT_FALSE(losses.empty());
+        EXPECT_EQ(losses[0]["step"], step);
+        if (held_out.count(step)) {
+            EXPECT_EQ(losses[0]["loss"], held_out.at(step));
+        }
+        EXPECT_LT(losses[0]["loss"], 2.25) << "better than the model was at the start";
+        EXPECT_GT(events(name, "step").at(0)["step"], step);
+    }
+    EXPECT_EQ(resumed_at, last) << "no step is lost";
+}
+
+TEST_F(Train, a_torchscript_model_trains_among_peers_like_a_built_in_one) {
+    const std::string make = "/usr/bin/python3 " SHOAL_EXAMPLES "/own_model/make_model.py images " +
+                             (folder_ / "mine.pt").string() + " > " + (folder_ / "made").string();
+    ASSERT_EQ(std::system(make.c_str()), 0);
+    const std::string built_in = "kind = \"convnet\"";
+    std::string run_file = kRunFile;
+    run_file.replace(run_file.find(built_in), built_in.size(), R"(kind = "torchscript"
+file = "mine.pt")");
+    write_whole(folder_ / "run.toml", run_file);
+    auto peers = start_three({"--set", "run.steps=15"});
+    for (auto& peer : peers) EXPECT_EQ(peer->wait(), 0) << peer->errors();
+    std::map<std::int64_t, std::string> digests;
+    for (const char* name : {"a", "b", "c"})
+        for (const auto& step : events(name, "step")) {
+            const auto known = digests.try_emplace(step["step"], step["digest"]).first;
+            EXPECT_EQ(known->second, step["digest"]) << "peers differ at step " << step["step"];
+        }
+    ASSERT_TRUE(digests.count(15));
+    const auto steps = events("a", "step");
+    EXPECT_LT(steps.back()["swarm_loss"], steps.front()["swarm_loss"]);
+}
+
+TEST_F(Train, ctrl_c_says_goodbye_and_writes_a_checkpoint) {
+    auto peer = start("a", {});
+    peer->line_with("step 2/");
+    peer->signal(SIGINT);
+    EXPECT_EQ(peer->wait(), 0);
+    EXPECT_EQ(events("a", "stopped").size(), 1U);
+    EXPECT_FALSE(std::filesystem::is_empty(folder_ / "a/checkpoints"));
+}
+
+TEST_F(Train, what_is_wrong_is_one_clear_message_and_a_non_zero_exit) {
+    write_whole(folder_ / "broken.pt", "this is no archive");
+    write_whole(folder_ / "empty.txt", "");
+    const struct {
+        std::vector<std::string> flags;
+        std::string message;
+    } cases[] = {
+        {{"--set", "data.path=nowhere"}, "nowhere"},
+        {{"--set", "model.kind=torchscript", "--set", "model.file=broken.pt"}, "broken.pt"},
+        {{"--set", "model.kind=torchscript", "--set", "model.file=missing.pt"}, "missing.pt"},
+        {{"--set", "model.kind=albert", "--set", "data.kind=text", "--set", "data.path=empty.txt"}, "data"},
+        {{"--set", "optimizer.name=lamp"}, "lamp"},
+        {{"--set", "schedule.learning_rate=-1"}, "learning_rate"},
+    };
+    for (const auto& [flags, message] : cases) {
+        auto peer = start("wrong", flags);
+        EXPECT_NE(peer->wait(), 0) << message;
+        const std::string said = peer->errors();
+        EXPECT_EQ(said.rfind("shoal: error: ", 0), 0U) << said;
+        EXPECT_NE(said.find(message), std::string::npos) << said;
+        EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
+    }
+}
+
+TEST_F(Train, a_damaged_checkpoint_is_named_and_nothing_is_started_over_it) {
+    {
+        auto peer = start("a", {});
+        peer->line_with("step 2/");
+        peer->signal(SIGINT);
+        ASSERT_EQ(peer->wait(), 0);
+    }
+    std::map<std::filesystem::path, std::string> damaged;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_ / "a/checkpoints")) {
+        if (entry.path().extension() != ".safetensors") continue;
+        std::string bytes = read_whole(entry.path());
+        bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] + 1);
+        write_whole(entry.path(), bytes);
+        damaged[entry.path()] = bytes;
+    }
+    ASSERT_FALSE(damaged.empty());
+    auto peer = start("a", {});
+    EXPECT_NE(peer->wait(), 0);
+    EXPECT_NE(peer->errors().find("shoal: error: every checkpoint in "), std::string::npos) << peer->errors();
+    for (const auto& [file, bytes] : damaged) EXPECT_EQ(read_whole(file), bytes) << "left as it is";
+}
+
+TEST_F(Train, an_address_that_nobody_answers_at_is_named_while_it_goes_on_trying) {
+    auto peer = start("a", {"--bootstrap", "127.0.0.1:1"});
+    peer->line_with("step 1/");
+    peer->signal(SIGINT);
+    EXPECT_EQ(peer->wait(), 0);
+    EXPECT_NE(peer->errors().find("127.0.0.1:1: connection refused"), std::string::npos) << peer->errors();
+}
+
+// The reader below is made from the description of the format alone, and uses PyTorch for the tensors.
+TEST_F(Train, python_opens_a_checkpoint_as_the_models_tensors) {
+    auto peer = start("a", {"--set", "run.steps=3"});
+    ASSERT_EQ(peer->wait(), 0) << peer->errors();
+    std::filesystem::path checkpoint;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_ / "a/checkpoints"))
+        if (entry.path().extension() == ".safetensors") checkpoint = entry.path();
+    write_whole(folder_ / "open.py", R"(
+import json, math, struct, sys, torch
+data = open(sys.argv[1], "rb").read()
+length, = struct.unpack("<Q", data[:8])
+header = json.loads(data[8:8 + length])
+header.pop("__metadata__", None)
+body, end, parameters = data[8 + length:], 0, 0
+for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+    first, last = entry["data_offsets"]
+    assert first == end, "tensors follow each other without gaps"
+    end = last
+    assert entry["dtype"] in ("F32", "I64", "U8", "F64", "U64", "I32"), entry
+    if entry["dtype"] == "F32":
+        tensor = torch.frombuffer(bytearray(body[first:last]), dtype=torch.float32).reshape(entry["shape"])
+        assert torch.isfinite(tensor).all(), name
+        parameters += tensor.numel()
+assert end == len(body)
+print("numbers", parameters)
+)");
+    const std::string open = "/usr/bin/python3 " + (folder_ / "open.py").string() + " " +
+                             checkpoint.string() + " > " + (folder_ / "opened").string() + " 2>&1";
+    EXPECT_EQ(std::system(open.c_str()), 0) << read_whole(folder_ / "opened");
+    EXPECT_NE(read_whole(folder_ / "opened").find("numbers"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace shoal::lab
