@@ -1,8 +1,8 @@
-// The main job as ./run shows it, on a short text: five processes, one killed, one that joins.
-#include "data/sample_text.h"
+// The main job as ./run shows it, only shorter: five processes, one killed, one that joins.
 #include "run/program.h"
 #include "run/temporary_folder.h"
 
+#include <cstdlib>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -17,7 +17,8 @@ using run::TemporaryFolder;
 
 TEST(Swarm, trains_on_through_a_death_and_takes_a_newcomer_in) {
     const TemporaryFolder folder;
-    data::testing_support::write_text(folder / "text.txt", data::testing_support::sample_text());
+    const std::string prepare = SHOAL_TOOLS "/prepare_text " + (folder / "text.txt").string();
+    ASSERT_EQ(std::system(prepare.c_str()), 0);
     Program swarm(program_folder() / "shoal",
                   {"lab", "swarm", "--text", folder / "text.txt", "--folder", folder / "swarm", "--steps",
                    "30", "--target-batch-size", "64", "--plain"},
