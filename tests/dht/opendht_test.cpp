@@ -132,7 +132,10 @@ TEST(OpenDht, what_one_publishes_all_others_read) {
     for (const auto& node : swarm.nodes) EXPECT_EQ(swarm.read(*node), Values{"hello"});
     swarm.publish(*swarm.nodes[2], "changed");
     swarm.publish(*swarm.nodes[3], "another");
-    for (const auto& node : swarm.nodes) EXPECT_EQ(swarm.read(*node), (Values{"another", "changed"}));
+    for (const auto& node : swarm.nodes) {
+        EXPECT_EQ(swarm.read(*node), (Values{"another", "changed"}));
+        EXPECT_EQ(node->status().refused_packets, 0u) << "of honest nodes none is refused";
+    }
 }
 
 TEST(OpenDht, pushes_every_change_to_all_that_watch) {
@@ -276,7 +279,7 @@ TEST(OpenDht, a_store_refuses_what_is_forged_stale_oversized_unsigned_or_of_a_fo
     garbage->id = 99;
     put(garbage);
     EXPECT_EQ(refused("malformed"), 3u);
-    auto foreign = std::make_shared<::dht::Value>(::dht::ValueType::Id{0}, ::dht::Blob(60000, 7));
+    auto foreign = std::make_shared<::dht::Value>(::dht::ValueType::Id{0}, ::dht::Blob(300, 7));
     foreign->id = 100;
     put(foreign);
 
@@ -302,6 +305,26 @@ TEST(OpenDht, random_packets_do_no_harm) {
     }
     swarm.publish(*second, "still here");
     EXPECT_EQ(swarm.read(*first), Values{"still here"});
+}
+
+TEST(OpenDht, takes_no_packet_that_asks_for_more_memory_than_it_brings) {
+    Swarm swarm;
+    auto first = swarm.add();
+    auto second = swarm.add({first});
+    ASSERT_TRUE(swarm.wait_for_nodes(1));
+    asio::ip::udp::socket socket(swarm.context, asio::ip::udp::v4());
+    const asio::ip::udp::endpoint target(asio::ip::address_v4::loopback(), first->port());
+    // Maps and arrays of 2^32 - 1 elements, bytes and texts of as many, an error that holds nothing.
+    const std::vector<Bytes> packets{{0xdf, 0xff, 0xff, 0xff, 0xff},
+                                     {0xdd, 0xff, 0xff, 0xff, 0xff},
+                                     {0x81, 0xa1, 'a', 0xc6, 0xff, 0xff, 0xff, 0xff},
+                                     {0x81, 0xa1, 'a', 0xdb, 0xff, 0xff, 0xff, 0xff},
+                                     {0x82, 0xa1, 'e', 0x90, 0xa1, 'r', 0x80}};
+    for (const Bytes& packet : packets) socket.send_to(asio::buffer(packet), target);
+    EXPECT_TRUE(swarm.wait_until([&] { return first->status().refused_packets == packets.size(); }));
+    swarm.publish(*second, "still here");
+    EXPECT_EQ(swarm.read(*first), Values{"still here"});
+    EXPECT_EQ(second->status().refused_packets, 0u);
 }
 
 TEST(OpenDht, survives_the_death_of_some_nodes) {

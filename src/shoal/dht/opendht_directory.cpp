@@ -276,6 +276,7 @@ DirectoryStatus Implementation::status() const {
     status.nodes = node_->good_nodes();
     status.stored_records = node_->store().size();
     status.own_records = announced_.size();
+    status.refused_packets = node_->refused_packets();
     const RefusalCounts& refused = node_->refused();
     for (std::size_t fault = 1; fault < refused.size(); ++fault)
         if (refused[fault] > 0)

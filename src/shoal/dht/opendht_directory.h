@@ -38,6 +38,7 @@ struct DirectoryStatus {
     std::size_t stored_records = 0;  ///< for others and for ourselves
     std::size_t own_records = 0;     ///< that are announced by us, those carried for clients included
     std::map<std::string, std::uint64_t> refused;  ///< how many records, by cause (RecordFault)
+    std::uint64_t refused_packets = 0;             ///< datagrams that were no messages of the directory
     std::vector<BootstrapStatus> bootstrap;
     std::vector<net::Endpoint> observed;  ///< under which other nodes see us
 };

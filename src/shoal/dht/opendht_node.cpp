@@ -5,6 +5,7 @@
 
 #include "shoal/base/error.h"
 #include "shoal/dht/opendht_directory.h"
+#include "shoal/dht/packet.h"
 
 namespace shoal::dht {
 
@@ -109,7 +110,7 @@ OpenDhtNode::OpenDhtNode(asio::any_io_executor executor, Clock& clock, const Ope
 void OpenDhtNode::start() {
     socket_->receive(
         [weak = weak_from_this()](const std::uint8_t* data, std::size_t size, const ::dht::SockAddr& from) {
-            if (const auto self = weak.lock()) self->step(data, size, from);
+            if (const auto self = weak.lock()) self->take_packet(data, size, from);
         });
     step_soon();
 }
@@ -251,6 +252,14 @@ std::vector<std::string> OpenDhtNode::observed_addresses() {
     if (closed_) return addresses;
     for (const auto& address : dht_->getPublicAddress(0)) addresses.push_back(address.toString());
     return addresses;
+}
+
+void OpenDhtNode::take_packet(const std::uint8_t* data, std::size_t size, const ::dht::SockAddr& from) {
+    if (check_packet({data, size}) == PacketKind::refused) {
+        ++refused_packets_;
+        return;
+    }
+    step(data, size, from);
 }
 
 void OpenDhtNode::step(const std::uint8_t* data, std::size_t size, const ::dht::SockAddr& from) {

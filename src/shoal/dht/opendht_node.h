@@ -79,12 +79,15 @@ class OpenDhtNode : public std::enable_shared_from_this<OpenDhtNode> {
     RecordStore& store() { return store_; }
     const UdpSocket& socket() const { return *socket_; }
     const RefusalCounts& refused() const { return refused_; }
+    /// Datagrams that were no messages of OpenDHT (see packet.h).
+    std::uint64_t refused_packets() const { return refused_packets_; }
 
   private:
     void register_types(bool refuse_foreign_types);
     bool admit(const ::dht::InfoHash& key, const ::dht::Value& value);
     RecordFault admit_record(const ::dht::InfoHash& key, const ::dht::Value& value);
     std::optional<SignedRecord> check(const KeyHash& key, const ::dht::Value& value);
+    void take_packet(const std::uint8_t* data, std::size_t size, const ::dht::SockAddr& from);
     /// Lets OpenDHT do what is due, now or soon.
     void step(const std::uint8_t* data, std::size_t size, const ::dht::SockAddr& from);
     void step_soon();
@@ -95,6 +98,7 @@ class OpenDhtNode : public std::enable_shared_from_this<OpenDhtNode> {
     Log log_;
     RecordStore store_;
     RefusalCounts refused_{};
+    std::uint64_t refused_packets_ = 0;
     std::shared_ptr<UdpSocket> socket_;
     std::unique_ptr<::dht::Dht> dht_;
     asio::steady_timer wake_up_;
