@@ -195,6 +195,23 @@ TEST(OpenDht, a_watcher_gets_what_was_there_before_it_and_nothing_after_its_end)
     EXPECT_EQ(seen, Values{"before"});
 }
 
+TEST(OpenDht, reads_what_is_new_where_somebody_watches_or_has_just_ended_to) {
+    Swarm swarm;
+    auto first = swarm.add();
+    for (int i = 0; i < 15; ++i) swarm.add({first});
+    ASSERT_TRUE(swarm.wait_for_nodes(1));
+    swarm.publish(*first, "0");
+    for (std::size_t i = 0; i < swarm.nodes.size(); ++i) {
+        bool seen = false;
+        auto token = swarm.nodes[i]->watch("test/key", [&](const Record&) { seen = true; });
+        EXPECT_TRUE(swarm.wait_until([&] { return seen; }));
+        if (i % 2 == 0) token.reset();
+        const std::string value = std::to_string(i + 1);
+        swarm.publish(*first, value);
+        EXPECT_EQ(swarm.read(*swarm.nodes[i]), Values{value});
+    }
+}
+
 TEST(OpenDht, forgets_what_has_expired) {
     Swarm swarm;
     auto first = swarm.add();
@@ -247,7 +264,8 @@ TEST(OpenDht, a_store_refuses_what_is_forged_stale_oversized_unsigned_or_of_a_fo
     };
     const auto put = [&](std::shared_ptr<::dht::Value> value) {
         bool done = false;
-        hostile.node->put_value(key, std::move(value), [&](bool) { done = true; });
+        const ::dht::InfoHash place = value->type == kPushType ? place_of(key, kPushType) : to_info_hash(key);
+        hostile.node->put_value(place, std::move(value), [&](bool) { done = true; });
         EXPECT_TRUE(swarm.wait_until([&] { return done; }));
     };
     const auto refused = [&](const std::string& cause) { return victim->status().refused[cause]; };
@@ -338,6 +356,39 @@ TEST(OpenDht, survives_the_death_of_some_nodes) {
     swarm.publish(*swarm.nodes[3], "after");
     const Values values = swarm.read(*swarm.nodes[8]);
     EXPECT_EQ(std::count(values.begin(), values.end(), "after"), 1);
+}
+
+/// A machine that has gone without a trace: its port is open, and nobody answers.
+TEST(OpenDht, does_not_wait_for_a_node_again_that_does_not_answer) {
+    Swarm swarm;
+    auto first = swarm.add();
+    for (int i = 0; i < 7; ++i) swarm.add({first});
+    ASSERT_TRUE(swarm.wait_for_nodes(1));
+    swarm.publish(*swarm.nodes[1], "before");  // all of them store it
+    const asio::ip::udp::endpoint where(asio::ip::address_v4::loopback(), swarm.nodes[7]->port());
+    swarm.nodes[7]->shut_down();
+    asio::ip::udp::socket mute(swarm.context, where);
+    for (int i = 0; i < 20; ++i) {
+        const auto start = std::chrono::steady_clock::now();
+        swarm.publish(*swarm.nodes[1], std::to_string(i));
+        // By itself OpenDHT waits for eight seconds here.
+        if (i == 0) {
+            EXPECT_LT(std::chrono::steady_clock::now() - start, 5s);
+        }
+    }
+    std::array<char, 2000> buffer{};
+    std::size_t asked = 0;
+    mute.non_blocking(true);
+    std::error_code error;
+    while (mute.receive(asio::buffer(buffer), 0, error) > 0) ++asked;
+    EXPECT_LT(asked, 60u) << "the same few questions, not twenty times as many";
+    // It was only away for a while: it comes back by itself.
+    mute.close();
+    OpenDhtSettings settings = Swarm::make_settings();
+    settings.port = where.port();
+    auto back = swarm.add(settings);
+    EXPECT_TRUE(swarm.wait_until([&] { return back->status().nodes > 0; }));
+    EXPECT_EQ(swarm.read(*back), Values{"19"});
 }
 
 TEST(OpenDht, two_halves_merge_when_one_learns_of_the_other) {
