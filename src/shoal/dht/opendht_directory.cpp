@@ -48,6 +48,7 @@ class Implementation final : public OpenDhtDirectory, public std::enable_shared_
     std::shared_ptr<void> watch_signed(KeyHash key, SignedWatcher watcher) override;
     std::uint16_t port() const override { return node_->socket().port(); }
     DirectoryStatus status() const override;
+    std::size_t neighbours() const override { return node_->good_nodes(); }
     void add_bootstrap(net::Endpoint endpoint) override { bootstrap_->add(std::move(endpoint)); }
     void learn(net::Endpoint endpoint) override;
     void shut_down() override;

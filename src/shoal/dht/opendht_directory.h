@@ -50,6 +50,8 @@ class OpenDhtDirectory : public SignedDirectory {
 
     virtual std::uint16_t port() const = 0;
     virtual DirectoryStatus status() const = 0;
+    /// Other nodes that answer; 0: alone.
+    virtual std::size_t neighbours() const = 0;
     /// One more address to be tried for ever.
     virtual void add_bootstrap(net::Endpoint endpoint) = 0;
     /// A node may be at this address (a peer that we have met): asks it once. This is how two halves that
