@@ -95,17 +95,19 @@ TEST(OpenDht, a_watcher_gets_what_was_there_before_it_and_nothing_after_its_end)
 TEST(OpenDht, reads_what_is_new_where_somebody_watches_or_has_just_ended_to) {
     Swarm swarm;
     auto first = swarm.add();
-    for (int i = 0; i < 15; ++i) swarm.add({first});
+    for (int i = 0; i < 23; ++i) swarm.add({first});
     ASSERT_TRUE(swarm.wait_for_nodes(1));
-    swarm.publish(*first, "0");
-    for (std::size_t i = 0; i < swarm.nodes.size(); ++i) {
-        bool seen = false;
-        auto token = swarm.nodes[i]->watch("test/key", [&](const Record&) { seen = true; });
-        EXPECT_TRUE(swarm.wait_until([&] { return seen; }));
-        if (i % 2 == 0) token.reset();
-        const std::string value = std::to_string(i + 1);
+    swarm.publish(*first, "before");
+    std::size_t seen = 0;
+    std::vector<std::shared_ptr<void>> tokens;
+    for (const auto& node : swarm.nodes)
+        tokens.push_back(node->watch("test/key", [&](const Record&) { ++seen; }));
+    EXPECT_TRUE(swarm.wait_until([&] { return seen == swarm.nodes.size(); }));
+    for (std::size_t i = 0; i < tokens.size(); i += 2) tokens[i].reset();
+    for (int i = 0; i < 5; ++i) {
+        const std::string value = std::to_string(i);
         swarm.publish(*first, value);
-        EXPECT_EQ(swarm.read(*swarm.nodes[i]), Values{value});
+        for (const auto& node : swarm.nodes) EXPECT_EQ(swarm.read(*node), Values{value});
     }
 }
 

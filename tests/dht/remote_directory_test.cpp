@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <shoal/proto/dht.pb.h>
 
+#include "shoal/base/random.h"
 #include "shoal/dht/directory_service.h"
 #include "shoal/dht/fallback_directory.h"
 #include "shoal/net/rpc.h"
@@ -216,6 +217,36 @@ TEST_F(RemoteDirectoryTest, AServerRefusesTooManyWatches) {
     serve(servers_[0], directories_[0], limits);
     EXPECT_NE(run(watch_all(*client_.network, servers_[0].id, 3)).find("too many watches"),
               std::string::npos);
+}
+
+awaitable<void> send_garbage(net::Network& network, PeerId server, std::string service, Bytes bytes) {
+    try {
+        const net::StreamPointer stream = co_await network.open(server, service);
+        co_await stream->write(bytes, ByteView());
+        stream->finish();
+        co_await stream->read();
+    } catch (const Error&) {
+    }
+}
+
+TEST_F(RemoteDirectoryTest, AServerBearsAnyBytes) {
+    proto::PublishRequest valid;
+    valid.set_key(std::string(as_text(kKey.bytes)));
+    valid.set_record(std::string(as_text(encode_record(sign(client_.key)))));
+    const Bytes original = net::to_control(valid);
+    Random random(3);
+    for (int i = 0; i < 600; ++i) {
+        Bytes bytes = original;
+        for (std::uint64_t changes = 1 + random.below(3); changes > 0; --changes)
+            bytes[random.below(bytes.size())] ^= static_cast<std::uint8_t>(1 + random.below(255));
+        if (i % 4 == 0) bytes.resize(random.below(bytes.size()));
+        const char* service = i % 3 == 0 ? kPublishService : i % 3 == 1 ? kReadService : kWatchService;
+        run(send_garbage(*client_.network, servers_[0].id, service, std::move(bytes)));
+        world_.simulation().run_for(50ms);  // not to be refused for the number of calls
+    }
+    EXPECT_TRUE(read(*directories_[0]).empty());
+    publish(*remote_, "still here");
+    EXPECT_EQ(read(*directories_[0]), Values{"still here"});
 }
 
 TEST_F(RemoteDirectoryTest, WaitsNoLongerOnceItIsShutDown) {

@@ -170,8 +170,9 @@ class Service : public std::enable_shared_from_this<Service> {
         const auto token = self->directory_->watch_signed(read_key(request.key()), std::move(watcher));
         TaskGroup tasks(self->network_->executor());
         tasks.spawn(send_records(stream, outbox));
-        tasks.spawn(until_ended(stream));
-        co_await tasks.join();
+        tasks.spawn(until_ended(stream, tasks));
+        co_await tasks.settle();
+        stream->finish();
     }
 
     static awaitable<void> send_records(net::StreamPointer stream, std::shared_ptr<Outbox> outbox) {
@@ -184,9 +185,13 @@ class Service : public std::enable_shared_from_this<Service> {
     }
 
     /// The client writes nothing more; that it finishes, or is lost, ends the watch.
-    static awaitable<void> until_ended(net::StreamPointer stream) {
-        co_await stream->read();
-        throw Error(ErrorKind::cancelled, "the watch has ended");
+    static awaitable<void> until_ended(net::StreamPointer stream, TaskGroup& tasks) {
+        try {
+            co_await stream->read();
+        } catch (const Error& error) {
+            if (error.kind() == ErrorKind::cancelled) throw;
+        }
+        tasks.cancel();
     }
 
     static constexpr Duration kRequestTimeout = std::chrono::seconds(30);

@@ -219,13 +219,15 @@ class Examination {
     /// As a peer would use it: over UDP, and where nobody answers through a peer that is connected.
     awaitable<void> try_directory() {
         const std::string& way = definition_.network.directory;
-        std::string cause = "[network] directory forbids it";
+        std::string cause;
         if (way != "through-peers") {
             cause = co_await try_directory_over_udp();
             if (cause.empty()) co_return;
         }
+        const std::string why = cause.empty() ? "UDP is not used, as [network] directory says"
+                                              : "nobody answers over UDP (" + cause + ")";
         if (way == "udp") {
-            say(wrong, "directory", "nobody answers over UDP: " + cause,
+            say(wrong, "directory", why,
                 "let UDP through, or set [network] directory = \"auto\": then it goes through other peers");
             co_return;
         }
@@ -234,14 +236,12 @@ class Examination {
         const TimePoint deadline = clock_.now() + 3s;
         while (!remote->server() && clock_.now() < deadline) co_await clock_.sleep_for(50ms);
         if (remote->server())
-            say(note, "directory",
-                fmt::format("over UDP nobody answers ({}); it goes through peer {}", cause,
-                            remote->server()->short_name()),
+            say(cause.empty() ? fine : note, "directory",
+                fmt::format("{}; it goes through peer {}", why, remote->server()->short_name()),
                 "works as it is; with UDP it would be faster and need no other peer");
         else
-            say(wrong, "directory",
-                fmt::format("over UDP nobody answers ({}), and no connected peer lends its own", cause),
-                "let UDP through; or connect to a peer of this version that has UDP");
+            say(wrong, "directory", why + "; and no connected peer lends its own",
+                "let UDP through, or connect to a peer of this version that has UDP");
         remote->shut_down();
     }
 
