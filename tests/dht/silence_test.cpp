@@ -69,6 +69,8 @@ TEST(Silence, believes_that_a_port_is_closed_only_of_those_whom_it_has_asked) {
 TEST(Silence, asks_now_and_then_whether_they_are_back_and_forgets_them_at_last) {
     Watch watch;
     watch.silence.asked(address(1), kRequest, watch.now);
+    watch.silence.heard_from(address(1), watch.now);
+    watch.silence.asked(address(1), kRequest, watch.now);
     watch.silence.refused_by(address(1), watch.now);
     watch.until(TimePoint{Silence::kFirstPing});
     EXPECT_EQ(watch.pinged, 0u);
@@ -80,6 +82,15 @@ TEST(Silence, asks_now_and_then_whether_they_are_back_and_forgets_them_at_last) 
     EXPECT_TRUE(watch.silence.is_silent(address(1)));
     watch.wait(Silence::kTick);
     EXPECT_FALSE(watch.silence.is_silent(address(1)));
+}
+
+TEST(Silence, does_not_go_on_asking_whoever_never_answered) {
+    Watch watch;
+    watch.silence.asked(address(1), kRequest, watch.now);
+    watch.until(TimePoint{5min});
+    EXPECT_TRUE(watch.silence.is_silent(address(1)));
+    EXPECT_EQ(watch.sent_again, 2u);
+    EXPECT_EQ(watch.pinged, 0u);
 }
 
 TEST(Silence, has_more_patience_where_answers_take_long) {

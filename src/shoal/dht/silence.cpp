@@ -11,6 +11,7 @@ void Silence::asked(const Address& address, ByteView request, TimePoint now) {
     if (waiting.silent) return;
     waiting.request.assign(request.begin(), request.end());
     if (known != addresses_.end()) return;
+    waiting.has_answered = have_answered_.contains(address);
     waiting.since = now;
     waiting.next = now + patience();
 }
@@ -21,6 +22,8 @@ void Silence::heard_from(const Address& address, TimePoint now) {
     // An answer that comes late says that answers take long here; one that comes after minutes says nothing.
     const Duration taken = now - known->second.since;
     if (taken <= kQuestions * kMostPatience) answer_time_ += (taken - answer_time_) / 8;
+    if (have_answered_.size() >= kMaximumAddresses) have_answered_.clear();
+    have_answered_.insert(address);
     addresses_.erase(known);
 }
 
@@ -59,7 +62,7 @@ Silence::Actions Silence::look(TimePoint now) {
 
 void Silence::act(const Address& address, Waiting& waiting, Actions& actions, TimePoint now) {
     if (waiting.silent) {
-        actions.ping.push_back(address);
+        if (waiting.has_answered) actions.ping.push_back(address);
         waiting.pause = std::min(2 * waiting.pause, kLastPing);
         waiting.next = now + waiting.pause;
     } else if (waiting.questions < kQuestions) {

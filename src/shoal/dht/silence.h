@@ -2,14 +2,15 @@
 //
 // OpenDHT waits a second for an answer before it asks again, and gives a node up after about eight; an
 // operation that meets a dead node waits as long. So we ask again sooner, and after three questions without
-// an answer we tell OpenDHT that the address cannot be reached, until it is heard from again. It is asked for
-// a sign of life now and then, so that who was only away for a while comes back.
+// an answer we tell OpenDHT that the address cannot be reached, until it is heard from again. Whoever has
+// answered before is asked for a sign of life now and then, so that who was only away for a while comes back.
 //
 // A state machine without a clock of its own: the caller hands in the time, and looks in regularly.
 #pragma once
 
 #include <map>
 #include <opendht/sockaddr.h>
+#include <set>
 #include <vector>
 
 #include "shoal/base/bytes.h"
@@ -53,6 +54,7 @@ class Silence {
         Bytes request;  ///< the last one
         int questions = 1;
         bool silent = false;
+        bool has_answered = false;  ///< at some time: others are not pinged, whoever named them to us
         TimePoint since;
         TimePoint next;
         Duration pause = kFirstPing;
@@ -63,6 +65,7 @@ class Silence {
 
     Duration answer_time_{0};  // smoothed, of all addresses
     std::map<Address, Waiting> addresses_;
+    std::set<Address> have_answered_;
 };
 
 }  // namespace shoal::dht
