@@ -108,6 +108,40 @@ TEST_P(Tracking, GoodbyeRemovesAPeerAtOnce) {
     EXPECT_EQ(a.tracker->view().peers, 2U);
 }
 
+/// A directory in which nobody answers.
+class MuteDirectory final : public dht::Directory {
+  public:
+    explicit MuteDirectory(const asio::any_io_executor& executor) : never_(executor) {}
+    awaitable<void> publish(std::string, std::string, Bytes, Duration) override { co_await never_.wait(); }
+    awaitable<std::vector<dht::Record>> read(std::string) override {
+        co_await never_.wait();
+        co_return std::vector<dht::Record>();
+    }
+    std::shared_ptr<void> watch(std::string, dht::Watcher) override { return nullptr; }
+
+  private:
+    Signal never_;
+};
+
+TEST_P(Tracking, GoodbyeDoesNotWaitForThoseWhoDoNotAnswer) {
+    Member frozen = join();
+    frozen.tracker->report(at_step(3, 100));
+    const sim::Peer peer = world_.add_peer();
+    MuteDirectory directory(world_.executor());
+    auto tracker = make_progress_tracker(*peer.network, directory, *peer.clock, settings(), Log());
+    world_.simulation().run(tracker->start());
+    const auto open = [](net::Network& network, PeerId to) -> awaitable<void> {
+        co_await network.open(to, "nothing");
+    };
+    world_.simulation().run(open(*peer.network, frozen.peer.id));
+    tracker->report(at_step(3, 100));
+    run_for(500ms);
+    world_.internet().freeze(frozen.peer.id);
+    const Duration start = now();
+    world_.simulation().run(tracker->stop(), 5s);
+    EXPECT_LE(now() - start, 500ms);
+}
+
 TEST_P(Tracking, CrashedPeerIsForgottenWhenItsConnectionBreaks) {
     Member a = join(), b = join();
     a.tracker->report(at_step(3, 100));

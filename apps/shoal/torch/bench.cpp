@@ -68,13 +68,14 @@ void declare_dht(CLI::App& bench, const Chosen& chosen) {
         bench.add_subcommand("dht", "Publish, read and push in the directory, also with nodes killed");
     app->description(
         "Real directory nodes with UDP sockets on loopback, in one process: latency and success of publish, "
-        "read and watch, with all nodes alive and\n"
-        "with some of them killed.");
+        "read and watch, with all nodes alive,\n"
+        "with some of them killed, and with some gone without a trace (their machine, not only the "
+        "process).");
     app->add_option("--nodes", options->nodes, "Nodes")->capture_default_str()->check(CLI::Range(3, 1024));
     app->add_option("--operations", options->operations, "Of each kind")
         ->capture_default_str()
         ->check(CLI::Range(4, 100000));
-    app->add_option("--killed", options->killed, "Share of the nodes killed for the second half")
+    app->add_option("--killed", options->killed, "Share of the nodes that is lost")
         ->capture_default_str()
         ->check(CLI::Range(0.0, 0.9));
     add_result_options(*app, options->result);

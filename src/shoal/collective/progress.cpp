@@ -22,6 +22,8 @@ double PerformanceEma::samples_per_second() const {
 
 namespace {
 
+constexpr Duration kGoodbye = std::chrono::milliseconds(400);  // all that a goodbye may take
+
 /// The tracker proper. Its tasks share its ownership; ProgressTrackerHandle, which the caller holds, ends
 /// them.
 class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
@@ -77,12 +79,18 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
         ProgressRecord record;
         record.sequence = next_sequence();
         record.goodbye = true;
-        const TimePoint deadline = clock_.now() + 1s;
-        co_await links_->say_goodbye(encode_progress(record), deadline);
-        if (words_.empty()) co_return;
+        // Whoever leaves does not wait for those who do not answer: they will notice by themselves.
+        const TimePoint deadline = clock_.now() + kGoodbye;
+        TaskGroup goodbyes(network_.executor());
+        goodbyes.spawn(links_->say_goodbye(encode_progress(record), deadline));
+        if (!words_.empty()) goodbyes.spawn(say_goodbye_in_directory(deadline));
+        co_await goodbyes.join();
+    }
+
+    awaitable<void> say_goodbye_in_directory(TimePoint deadline) {
         try {
             awaitable<void> publishing = directory_.publish(name_, "", Bytes(), settings_.time_to_live);
-            co_await with_deadline(clock_, clock_.now() + 2s, std::move(publishing),
+            co_await with_deadline(clock_, deadline, std::move(publishing),
                                    "saying goodbye in the directory");
         } catch (const Error& error) {
             if (error.kind() == ErrorKind::cancelled) throw;

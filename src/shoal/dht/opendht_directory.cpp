@@ -48,6 +48,7 @@ class Implementation final : public OpenDhtDirectory, public std::enable_shared_
     std::shared_ptr<void> watch_signed(KeyHash key, SignedWatcher watcher) override;
     std::uint16_t port() const override { return node_->socket().port(); }
     DirectoryStatus status() const override;
+    std::size_t neighbours() const override { return node_->good_nodes(); }
     void add_bootstrap(net::Endpoint endpoint) override { bootstrap_->add(std::move(endpoint)); }
     void learn(net::Endpoint endpoint) override;
     void shut_down() override;
@@ -71,7 +72,8 @@ class Implementation final : public OpenDhtDirectory, public std::enable_shared_
     void announce_again(const KeyHash& key, Announced& announced);
     void push_again(const KeyHash& key, Announced& announced);
     void maintain_once();
-    void announce_to_newcomers(const std::vector<::dht::InfoHash>& nodes);
+    void tend_newcomers(const std::vector<::dht::InfoHash>& nodes);
+    void look_up(const KeyHash& key, const std::weak_ptr<Watched>& watched);
     void on_record(const KeyHash& key, const std::weak_ptr<Watched>& weak, const SignedRecord& record);
     void deliver(const std::weak_ptr<SignedWatcher>& watcher, const SignedRecord& record);
     void end_watch(const KeyHash& key);
@@ -140,24 +142,27 @@ void Implementation::push_again(const KeyHash& key, Announced& announced) {
     node_->push(key, announced.record);
 }
 
-void Implementation::announce_to_newcomers(const std::vector<::dht::InfoHash>& nodes) {
+void Implementation::tend_newcomers(const std::vector<::dht::InfoHash>& nodes) {
     std::vector<::dht::InfoHash> newcomers;
     for (const auto& node : nodes)
         if (nodes_seen_.insert(node).second) newcomers.push_back(node);
     if (newcomers.empty()) return;
-    for (auto& [place, announced] : announced_) {
-        const ::dht::InfoHash target = to_info_hash(place.first);
-        // Only a newcomer that is among the closest is asked to store the record.
-        const bool concerned = std::any_of(newcomers.begin(), newcomers.end(), [&](const auto& newcomer) {
+    // Only a newcomer that is among the closest to a place concerns what lies there.
+    const auto concern = [&](const KeyHash& key, ::dht::ValueType::Id type) {
+        const ::dht::InfoHash place = place_of(key, type);
+        return std::any_of(newcomers.begin(), newcomers.end(), [&](const auto& newcomer) {
             const auto closer = std::count_if(nodes.begin(), nodes.end(), [&](const auto& node) {
-                return target.xorCmp(node, newcomer) < 0;
+                return place.xorCmp(node, newcomer) < 0;
             });
             return static_cast<std::size_t>(closer) < kReplicas;
         });
-        if (!concerned) continue;
-        announce_again(place.first, announced);
-        push_again(place.first, announced);
+    };
+    for (auto& [place, announced] : announced_) {
+        if (concern(place.first, kRecordType)) announce_again(place.first, announced);
+        if (concern(place.first, kPushType)) push_again(place.first, announced);
     }
+    for (const auto& [key, watched] : watched_)
+        if (concern(key, kRecordType)) look_up(key, watched);
 }
 
 void Implementation::maintain_once() {
@@ -170,7 +175,7 @@ void Implementation::maintain_once() {
     std::erase_if(nodes_seen_, [&](const auto& seen) {
         return std::find(nodes.begin(), nodes.end(), seen) == nodes.end();
     });
-    announce_to_newcomers(nodes);
+    tend_newcomers(nodes);
     for (auto& [place, announced] : announced_) {
         if (announced.refresh_at <= now) announce_again(place.first, announced);
         if (announced.push_at <= now) push_again(place.first, announced);
@@ -229,8 +234,19 @@ std::shared_ptr<void> Implementation::watch_signed(KeyHash key, SignedWatcher wa
             node_->listen(key, [weak = weak_from_this(), key, weak_watched](const SignedRecord& record) {
                 if (const auto self = weak.lock()) self->on_record(key, weak_watched, record);
             });
+        look_up(key, watched);
     }
     return token;
+}
+
+/// Reads what is there already: pushes tell of changes only.
+void Implementation::look_up(const KeyHash& key, const std::weak_ptr<Watched>& watched) {
+    node_->get(
+        key,
+        [weak = weak_from_this(), key, watched](const SignedRecord& record) {
+            if (const auto self = weak.lock()) self->on_record(key, watched, record);
+        },
+        [](bool) {});
 }
 
 void Implementation::on_record(const KeyHash& key, const std::weak_ptr<Watched>& weak,
@@ -276,6 +292,7 @@ DirectoryStatus Implementation::status() const {
     status.nodes = node_->good_nodes();
     status.stored_records = node_->store().size();
     status.own_records = announced_.size();
+    status.refused_packets = node_->refused_packets();
     const RefusalCounts& refused = node_->refused();
     for (std::size_t fault = 1; fault < refused.size(); ++fault)
         if (refused[fault] > 0)

@@ -38,6 +38,7 @@ struct DirectoryStatus {
     std::size_t stored_records = 0;  ///< for others and for ourselves
     std::size_t own_records = 0;     ///< that are announced by us, those carried for clients included
     std::map<std::string, std::uint64_t> refused;  ///< how many records, by cause (RecordFault)
+    std::uint64_t refused_packets = 0;             ///< datagrams that were no messages of the directory
     std::vector<BootstrapStatus> bootstrap;
     std::vector<net::Endpoint> observed;  ///< under which other nodes see us
 };
@@ -49,6 +50,8 @@ class OpenDhtDirectory : public SignedDirectory {
 
     virtual std::uint16_t port() const = 0;
     virtual DirectoryStatus status() const = 0;
+    /// Other nodes that answer; 0: alone.
+    virtual std::size_t neighbours() const = 0;
     /// One more address to be tried for ever.
     virtual void add_bootstrap(net::Endpoint endpoint) = 0;
     /// A node may be at this address (a peer that we have met): asks it once. This is how two halves that

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <asio/post.hpp>
+#include <cerrno>
 
 #include "shoal/base/error.h"
 #include "shoal/dht/opendht_directory.h"
+#include "shoal/dht/packet.h"
 
 namespace shoal::dht {
 
@@ -36,8 +38,22 @@ constexpr std::size_t kMaximumGreeted = 4096;
     return id == ::dht::Value::INVALID_ID ? 1 : id;
 }
 
-KeyHash to_key_hash(const ::dht::InfoHash& hash) {
-    return *KeyHash::from_bytes(ByteView(hash.data(), ::dht::InfoHash::size()));
+/// A value of ours, read: a push says under which key its record lies.
+struct ValueContents {
+    KeyHash key;
+    ByteView record;
+};
+
+std::optional<ValueContents> contents_of(const ::dht::InfoHash& place, const ::dht::Value& value) {
+    ByteView bytes(value.data);
+    if (value.type != kPushType) {
+        const auto key = KeyHash::from_bytes(ByteView(place.data(), ::dht::InfoHash::size()));
+        return ValueContents{*key, bytes};
+    }
+    if (bytes.size() < sizeof(KeyHash)) return std::nullopt;
+    const auto key = KeyHash::from_bytes(bytes.first(sizeof(KeyHash)));
+    if (place_of(*key, kPushType) != place) return std::nullopt;
+    return ValueContents{*key, bytes.subspan(sizeof(KeyHash))};
 }
 
 /// Runs of different names do not see each other's packets.
@@ -60,10 +76,11 @@ KeyHash to_key_hash(const ::dht::InfoHash& hash) {
 /// OpenDHT wants to own its socket, and so does what receives from it.
 class SocketHandle final : public ::dht::net::DatagramSocket {
   public:
-    explicit SocketHandle(std::shared_ptr<UdpSocket> socket) : socket_(std::move(socket)) {}
-    int sendTo(const ::dht::SockAddr& dest, const std::uint8_t* data, std::size_t size,
-               bool replied) override {
-        return socket_->sendTo(dest, data, size, replied);
+    using Send = std::function<int(const ::dht::SockAddr&, ByteView)>;
+    SocketHandle(std::shared_ptr<UdpSocket> socket, Send send)
+        : socket_(std::move(socket)), send_(std::move(send)) {}
+    int sendTo(const ::dht::SockAddr& dest, const std::uint8_t* data, std::size_t size, bool) override {
+        return send_(dest, {data, size});
     }
     bool hasIPv4() const override { return socket_->hasIPv4(); }
     /// Dht::listen (2.4.12) silently gives up local listeners where there is no IPv6, so there always is
@@ -77,6 +94,7 @@ class SocketHandle final : public ::dht::net::DatagramSocket {
 
   private:
     std::shared_ptr<UdpSocket> socket_;
+    Send send_;
 };
 
 }  // namespace
@@ -85,9 +103,19 @@ class SocketHandle final : public ::dht::net::DatagramSocket {
     return ::dht::InfoHash(key.bytes.data(), key.bytes.size());
 }
 
+::dht::InfoHash place_of(const KeyHash& key, ::dht::ValueType::Id type) {
+    if (type != kPushType) return to_info_hash(key);
+    Sha256 hash;
+    hash.update(as_bytes("shoal directory push 1:"));
+    hash.update(key.bytes);
+    return ::dht::InfoHash(hash.finish().bytes.data(), ::dht::InfoHash::size());
+}
+
 std::shared_ptr<::dht::Value> to_value(const KeyHash& key, const SignedRecord& record,
                                        ::dht::ValueType::Id type) {
-    auto value = std::make_shared<::dht::Value>(type, ::dht::Blob(encode_record(record)));
+    ::dht::Blob data = encode_record(record);
+    if (type == kPushType) data.insert(data.begin(), key.bytes.begin(), key.bytes.end());
+    auto value = std::make_shared<::dht::Value>(type, std::move(data));
     value->id = value_id(key, record, type);
     return value;
 }
@@ -99,8 +127,11 @@ OpenDhtNode::OpenDhtNode(asio::any_io_executor executor, Clock& clock, const Ope
       log_(std::move(log)),
       store_(settings.limits),
       socket_(std::make_shared<UdpSocket>(executor_, settings.listen_host, settings.port)),
-      wake_up_(executor_) {
-    auto handle = std::make_unique<SocketHandle>(socket_);
+      wake_up_(executor_),
+      silence_look_(executor_) {
+    // The Dht, which owns the handle, is ours.
+    auto handle = std::make_unique<SocketHandle>(
+        socket_, [this](const ::dht::SockAddr& to, ByteView packet) { return send_packet(to, packet); });
     dht_ = std::make_unique<::dht::Dht>(std::move(handle), make_config(settings),
                                         std::shared_ptr<::dht::Logger>());
     register_types(settings.refuse_foreign_types);
@@ -109,7 +140,10 @@ OpenDhtNode::OpenDhtNode(asio::any_io_executor executor, Clock& clock, const Ope
 void OpenDhtNode::start() {
     socket_->receive(
         [weak = weak_from_this()](const std::uint8_t* data, std::size_t size, const ::dht::SockAddr& from) {
-            if (const auto self = weak.lock()) self->step(data, size, from);
+            if (const auto self = weak.lock()) self->take_packet(data, size, from);
+        },
+        [weak = weak_from_this()](const ::dht::SockAddr& by) {
+            if (const auto self = weak.lock()) self->silence_.refused_by(by, self->clock_.now());
         });
     step_soon();
 }
@@ -118,6 +152,7 @@ void OpenDhtNode::close() {
     if (closed_) return;
     closed_ = true;
     wake_up_.cancel();
+    silence_look_.cancel();
     dht_->shutdown({}, true);
     socket_->stop();
     // Not destroyed here: we may be inside one of its callbacks.
@@ -148,13 +183,15 @@ void OpenDhtNode::register_types(bool refuse_foreign_types) {
     dht_->registerType(ValueType(kPushType, "shoal push", kPushLife, store, edit));
 }
 
-RecordFault OpenDhtNode::admit_record(const ::dht::InfoHash& info_hash, const ::dht::Value& value) {
+RecordFault OpenDhtNode::admit_record(const ::dht::InfoHash& place, const ::dht::Value& value) {
     if (!is_our_type(value.type) || value.isEncrypted() || value.owner || !value.user_type.empty())
         return RecordFault::malformed;
+    const std::optional<ValueContents> contents = contents_of(place, value);
+    if (!contents) return RecordFault::malformed;
+    const KeyHash& key = contents->key;
     RecordFault fault = RecordFault::none;
-    const std::optional<SignedRecord> record = decode_record(value.data, fault);
+    const std::optional<SignedRecord> record = decode_record(contents->record, fault);
     if (!record) return fault;
-    const KeyHash key = to_key_hash(info_hash);
     if (value.id != value_id(key, *record, value.type)) return RecordFault::malformed;
     const WallTime now = clock_.wall_now();
     if (record->expires > now && store_.holds(key, *record)) return RecordFault::none;
@@ -165,16 +202,18 @@ RecordFault OpenDhtNode::admit_record(const ::dht::InfoHash& info_hash, const ::
     return fault != RecordFault::none ? fault : store_.offer(key, *record, now).fault;
 }
 
-bool OpenDhtNode::admit(const ::dht::InfoHash& key, const ::dht::Value& value) {
-    const RecordFault fault = admit_record(key, value);
+bool OpenDhtNode::admit(const ::dht::InfoHash& place, const ::dht::Value& value) {
+    const RecordFault fault = admit_record(place, value);
     ++refused_[static_cast<std::size_t>(fault)];
     return fault == RecordFault::none;
 }
 
 std::optional<SignedRecord> OpenDhtNode::check(const KeyHash& key, const ::dht::Value& value) {
-    if (value.isEncrypted()) return std::nullopt;
+    if (!is_our_type(value.type) || value.isEncrypted()) return std::nullopt;
+    const std::optional<ValueContents> contents = contents_of(place_of(key, value.type), value);
+    if (!contents || contents->key != key) return std::nullopt;
     RecordFault fault = RecordFault::none;
-    std::optional<SignedRecord> record = decode_record(value.data, fault);
+    std::optional<SignedRecord> record = decode_record(contents->record, fault);
     if (!record) return std::nullopt;
     const WallTime now = clock_.wall_now();
     if (record->expires > now && store_.holds(key, *record)) return record;
@@ -182,17 +221,17 @@ std::optional<SignedRecord> OpenDhtNode::check(const KeyHash& key, const ::dht::
     return record;
 }
 
-void OpenDhtNode::put_value(const KeyHash& key, std::shared_ptr<::dht::Value> value, Done done) {
-    dht_->put(to_info_hash(key), std::move(value), ::dht::bindDoneCb(std::move(done)));
+void OpenDhtNode::put_value(const ::dht::InfoHash& place, std::shared_ptr<::dht::Value> value, Done done) {
+    dht_->put(place, std::move(value), ::dht::bindDoneCb(std::move(done)));
     step_soon();
 }
 
 void OpenDhtNode::put(const KeyHash& key, const SignedRecord& record, Done done) {
-    put_value(key, to_value(key, record, kRecordType), std::move(done));
+    put_value(to_info_hash(key), to_value(key, record, kRecordType), std::move(done));
 }
 
 void OpenDhtNode::push(const KeyHash& key, const SignedRecord& record) {
-    dht_->put(to_info_hash(key), to_value(key, record, kPushType));
+    dht_->put(place_of(key, kPushType), to_value(key, record, kPushType));
     step_soon();
 }
 
@@ -220,13 +259,13 @@ std::size_t OpenDhtNode::listen(const KeyHash& key, Found found) {
             if (const auto record = self->check(key, *value)) found(*record);
         return true;
     };
-    const std::size_t token = dht_->listen(to_info_hash(key), std::move(on_values));
+    const std::size_t token = dht_->listen(place_of(key, kPushType), std::move(on_values));
     step_soon();
     return token;
 }
 
 void OpenDhtNode::cancel_listen(const KeyHash& key, std::size_t token) {
-    if (!closed_) dht_->cancelListen(to_info_hash(key), token);
+    if (!closed_) dht_->cancelListen(place_of(key, kPushType), token);
 }
 
 void OpenDhtNode::ping(const asio::ip::udp::endpoint& endpoint, Done done) {
@@ -251,6 +290,45 @@ std::vector<std::string> OpenDhtNode::observed_addresses() {
     if (closed_) return addresses;
     for (const auto& address : dht_->getPublicAddress(0)) addresses.push_back(address.toString());
     return addresses;
+}
+
+void OpenDhtNode::take_packet(const std::uint8_t* data, std::size_t size, const ::dht::SockAddr& from) {
+    if (check_packet({data, size}) == PacketKind::refused) {
+        ++refused_packets_;
+        return;
+    }
+    silence_.heard_from(from, clock_.now());
+    step(data, size, from);
+}
+
+/// What OpenDHT sends. Pings go to silent addresses, too: they are how one comes back.
+int OpenDhtNode::send_packet(const ::dht::SockAddr& to, ByteView packet) {
+    if (closed_) return ENOTCONN;
+    const PacketKind kind = check_packet(packet);
+    if (kind == PacketKind::request && silence_.is_silent(to)) return EHOSTUNREACH;
+    if (kind == PacketKind::request || kind == PacketKind::ping) {
+        silence_.asked(to, packet, clock_.now());
+        if (silence_look_at_ > clock_.now() + Silence::kTick) look_for_silence_after(Silence::kTick);
+    }
+    return socket_->sendTo(to, packet.data(), packet.size(), false);
+}
+
+void OpenDhtNode::look_for_silence_after(Duration pause) {
+    silence_look_at_ = clock_.now() + pause;
+    silence_look_.expires_after(std::chrono::ceil<std::chrono::steady_clock::duration>(pause));
+    silence_look_.async_wait([weak = weak_from_this()](const std::error_code& error) {
+        if (const auto self = weak.lock(); self && !error && !self->closed_) self->look_for_silence();
+    });
+}
+
+void OpenDhtNode::look_for_silence() {
+    silence_look_at_ = TimePoint::never();
+    const Silence::Actions actions = silence_.look(clock_.now());
+    for (const auto& [address, packet] : actions.send_again)
+        socket_->sendTo(address, packet.data(), packet.size(), false);
+    for (const auto& address : actions.ping) dht_->pingNode(address);
+    if (!actions.ping.empty()) step_soon();
+    if (actions.look_again_after > Duration(0)) look_for_silence_after(actions.look_again_after);
 }
 
 void OpenDhtNode::step(const std::uint8_t* data, std::size_t size, const ::dht::SockAddr& from) {

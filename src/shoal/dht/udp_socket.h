@@ -21,8 +21,11 @@ class UdpSocket final : public ::dht::net::DatagramSocket, public std::enable_sh
     /// Error(invalid_argument) when the host is no IP address.
     UdpSocket(asio::any_io_executor executor, const std::string& host, std::uint16_t port);
 
+    /// Told where a packet of ours found a closed port. Anybody may make us believe that.
+    using Refused = std::function<void(const ::dht::SockAddr& by)>;
+
     /// Begins to hand over packets.
-    void receive(Receiver receiver);
+    void receive(Receiver receiver, Refused refused);
     std::uint16_t port() const { return port_; }
     bool is_bound_to(const asio::ip::udp::endpoint& endpoint) const;
 
@@ -41,12 +44,14 @@ class UdpSocket final : public ::dht::net::DatagramSocket, public std::enable_sh
     void open(Socket& socket, const asio::ip::udp::endpoint& endpoint, ::dht::SockAddr& bound);
     void wait_for_packets(Socket& socket);
     void take_packets(Socket& socket);
+    void take_errors(Socket& socket);
 
     Socket v4_;
     Socket v6_;
     ::dht::SockAddr bound4_, bound6_;
     std::uint16_t port_ = 0;
     Receiver receiver_;
+    Refused refused_;
     std::array<std::uint8_t, 65536> buffer_{};
 };
 

@@ -89,6 +89,7 @@ struct NetworkSection {
     std::int64_t listen_port = 0;       ///< TCP, and UDP of the directory; 0: any free port
     std::vector<std::string> announce;  ///< "host:port" under which others reach this peer; empty: found out
     bool client_mode = false;           ///< accept no connection
+    std::string directory = "auto";     ///< "udp", "through-peers", or by what UDP does: "auto"
     double dial_timeout = 10;           ///< seconds
     double peer_timeout = 2;            ///< seconds of silence after which a peer is lost
 };

@@ -5,6 +5,8 @@
 
 #include "shoal/base/async.h"
 #include "shoal/base/random.h"
+#include "shoal/dht/opendht_directory.h"
+#include "shoal/dht/remote_directory.h"
 #include "shoal/run/bootstrap.h"
 #include "shoal/run/doctor.h"
 #include "shoal/run/node.h"
@@ -110,6 +112,7 @@ class Examination {
             for (const BootstrapAddress& address : addresses) say_address(address);
             for (const BootstrapAddress& address : addresses)
                 if (address.state == BootstrapAddress::State::connected) co_await ask(address.peer);
+            if (!network_->connections().empty()) co_await try_directory();
             co_await bootstrap.stop();
         }
         co_await net::shut_down(network_);
@@ -211,6 +214,66 @@ class Examination {
                 co_await udp_.async_receive_from(asio::buffer(buffer), from, asio::use_awaitable);
             if (size == token.size() && std::equal(token.begin(), token.end(), buffer.begin())) co_return;
         }
+    }
+
+    /// As a peer would use it: over UDP, and where nobody answers through a peer that is connected.
+    awaitable<void> try_directory() {
+        const std::string& way = definition_.network.directory;
+        std::string cause;
+        if (way != "through-peers") {
+            cause = co_await try_directory_over_udp();
+            if (cause.empty()) co_return;
+        }
+        const std::string why = cause.empty() ? "UDP is not used, as [network] directory says"
+                                              : "nobody answers over UDP (" + cause + ")";
+        if (way == "udp") {
+            say(wrong, "directory", why,
+                "let UDP through, or set [network] directory = \"auto\": then it goes through other peers");
+            co_return;
+        }
+        const auto remote = dht::make_remote_directory(
+            network_, clock_, std::make_shared<KeyPair>(KeyPair::generate()), false, log_);
+        const TimePoint deadline = clock_.now() + 3s;
+        while (!remote->server() && clock_.now() < deadline) co_await clock_.sleep_for(50ms);
+        if (remote->server())
+            say(cause.empty() ? fine : note, "directory",
+                fmt::format("{}; it goes through peer {}", why, remote->server()->short_name()),
+                "works as it is; with UDP it would be faster and need no other peer");
+        else
+            say(wrong, "directory", why + "; and no connected peer lends its own",
+                "let UDP through, or connect to a peer of this version that has UDP");
+        remote->shut_down();
+    }
+
+    /// Returns why it does not work; empty if it does.
+    awaitable<std::string> try_directory_over_udp() {
+        std::error_code ignored;
+        udp_.close(ignored);
+        dht::OpenDhtSettings settings;
+        settings.listen_host = definition_.network.listen_host;
+        settings.port = net::listen_port(*network_);
+        for (const std::string& text : definition_.network.bootstrap)
+            settings.bootstrap.push_back(net::Endpoint::parse(text));
+        const auto signer = std::make_shared<KeyPair>(KeyPair::generate());
+        std::shared_ptr<dht::OpenDhtDirectory> directory;
+        try {
+            directory = dht::make_opendht_directory(io_.get_executor(), clock_, signer, settings, log_);
+        } catch (const Error& error) {
+            co_return error.what();
+        }
+        const TimePoint deadline = clock_.now() + 4s;
+        while (directory->neighbours() == 0 && clock_.now() < deadline) co_await clock_.sleep_for(20ms);
+        const dht::DirectoryStatus status = directory->status();
+        directory->shut_down();
+        if (status.nodes > 0) {
+            say(fine, "directory",
+                fmt::format("{} other{} answer{} over UDP", status.nodes, status.nodes == 1 ? "" : "s",
+                            status.nodes == 1 ? "s" : ""));
+            co_return "";
+        }
+        for (const dht::BootstrapStatus& one : status.bootstrap)
+            if (!one.reason.empty()) co_return one.reason;
+        co_return "no answer within 4 s";
     }
 
     const RunDefinition& definition_;

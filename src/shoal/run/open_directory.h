@@ -12,8 +12,9 @@ namespace shoal::run {
 
 class DirectoryOwner {
   public:
-    /// Opens the UDP port (that of the network's TCP port; any free one in client mode) and installs the
-    /// network's address resolver. Throws Error(system) naming the port when it is taken.
+    /// Opens the UDP port (that of the network's TCP port; any free one in client mode), unless [network]
+    /// directory = "through-peers", and installs the network's address resolver. Throws Error(system) naming
+    /// the port when it is taken.
     /// @param observer  does not say where it is, and lends the directory to nobody.
     DirectoryOwner(std::shared_ptr<net::Network> network, Clock& clock, const KeyPair& key,
                    const RunDefinition& definition, bool observer, Log log);

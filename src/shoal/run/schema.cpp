@@ -310,6 +310,9 @@ void add_peer_fields(std::vector<Field>& all) {
              "\"host:port\" under which others reach this peer; empty: found out", "--announce")
         .add("client_mode", &NetworkSection::client_mode, own, anything(),
              "true: accept no connection (behind a firewall)", "--client")
+        .add("directory", &NetworkSection::directory, own, one_of({"auto", "udp", "through-peers"}),
+             "auto: over UDP, and through connected peers where nobody answers; or only one of the two",
+             "--directory")
         .add("dial_timeout", &NetworkSection::dial_timeout, own, range(Bound::open, 0, 3600, Bound::closed),
              "seconds until a connection must stand")
         .add("peer_timeout", &NetworkSection::peer_timeout, own,
