@@ -74,14 +74,18 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
     awaitable<void> stop([[maybe_unused]] std::shared_ptr<TrackerCore> self) {
         if (stopped_) co_return;
         end();
+        // Who leaves in the middle of a round may have taken part in it.
         ProgressRecord record;
         record.sequence = next_sequence();
         record.goodbye = true;
+        record.progress.step = book.own().waiting ? next(book.own().step) : book.own().step;
+        Bytes words = encode_progress(record);
         const TimePoint deadline = clock_.now() + 1s;
-        co_await links_->say_goodbye(encode_progress(record), deadline);
+        co_await links_->say_goodbye(words, deadline);
         if (words_.empty()) co_return;
         try {
-            awaitable<void> publishing = directory_.publish(name_, "", Bytes(), settings_.time_to_live);
+            awaitable<void> publishing =
+                directory_.publish(name_, "", std::move(words), settings_.time_to_live);
             co_await with_deadline(clock_, clock_.now() + 2s, std::move(publishing),
                                    "saying goodbye in the directory");
         } catch (const Error& error) {
@@ -239,7 +243,7 @@ class TrackerHandle final : public ProgressTracker {
     SwarmView view() const override { return core_->book.view(); }
     std::vector<Progress> peers() const override { return core_->book.peers(); }
     std::vector<ExpectedPeer> expected(Step step) const override { return core_->expected(step); }
-    bool has_left(const PeerId& peer) const override { return core_->book.has_left(peer); }
+    bool has_left(const PeerId& peer, Step step) const override { return core_->book.has_left(peer, step); }
     void forget(const PeerId& peer) override { core_->forget(peer); }
     void doubt(const PeerId& peer, Duration how_long) override { core_->doubt(peer, how_long); }
     bool batch_is_full() const override { return core_->book.batch_is_full(); }
