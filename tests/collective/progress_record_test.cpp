@@ -72,12 +72,14 @@ TEST(ProgressRecord, ComesBackAsItWasAtEveryUpperBound) {
     EXPECT_EQ(back.progress.attempt, record.progress.attempt);
 }
 
-TEST(ProgressRecord, OfGoodbyeCarriesItsSequenceOnly) {
+TEST(ProgressRecord, OfGoodbyeCarriesItsSequenceAndItsStepOnly) {
     ProgressRecord record = full_record();
     record.goodbye = true;
     const ProgressRecord back = decode_progress(encode_progress(record), peer(7));
     EXPECT_TRUE(back.goodbye);
     EXPECT_EQ(back.sequence, record.sequence);
+    EXPECT_EQ(back.progress.step, record.progress.step);
+    EXPECT_TRUE(back.progress.name.empty());
 }
 
 TEST(ProgressRecord, IsNeverSentWithWhatOthersRefuse) {

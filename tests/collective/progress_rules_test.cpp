@@ -171,37 +171,6 @@ TEST(Quorum, IsAMajorityOrTheHalfWithTheLowestPeer) {
     EXPECT_TRUE(is_quorum({}, [](const PeerId&) { return false; }));
 }
 
-TEST(Companions, OfAnUndecidedRoundAreNeededToo) {
-    const auto group = [](std::vector<int> numbers) {
-        std::vector<Contributor> members;
-        for (int n : numbers) {
-            Contributor member;
-            member.peer = peer(n);
-            members.push_back(member);
-        }
-        return members;
-    };
-    Companions companions;
-    std::vector<int> here, left;
-    const auto among = [](const std::vector<int>& numbers) {
-        return [&numbers](const PeerId& p) {
-            return std::any_of(numbers.begin(), numbers.end(), [&](int n) { return peer(n) == p; });
-        };
-    };
-    const auto quorate = [&] { return companions.are_quorate(among(here), among(left)); };
-    EXPECT_TRUE(quorate());
-    companions.decided(group({1, 2, 3}));
-    here = {1, 2};
-    EXPECT_TRUE(quorate());
-    companions.undecided(group({1, 2, 3, 4, 5, 6, 7}));
-    EXPECT_FALSE(quorate());
-    left = {4, 5, 6, 7};
-    EXPECT_TRUE(quorate());
-    left = {};
-    companions.decided(group({1, 2}));
-    EXPECT_TRUE(quorate());
-}
-
 class Book : public ::testing::Test {
   protected:
     static ProgressSettings settings() {
@@ -259,22 +228,25 @@ TEST_F(Book, GoodbyeRemovesAtOnceAndOldWordsDoNotBringThePeerBack) {
     hear(trainer(2, 5), 5);
     ProgressRecord goodbye;
     goodbye.progress.peer = peer(2);
+    goodbye.progress.step = Step{5};
     goodbye.sequence = 6;
     goodbye.goodbye = true;
     EXPECT_TRUE(book_.accept(goodbye, ProgressBook::Source::connection, 30s, now_));
     EXPECT_FALSE(knows(2));
-    EXPECT_TRUE(book_.has_left(peer(2)));
+    EXPECT_TRUE(book_.has_left(peer(2), Step{5}));
+    EXPECT_FALSE(book_.has_left(peer(2), Step{4}));  // who was with it then may have gone on
+    EXPECT_FALSE(book_.has_left(peer(2), Step{6}));
     EXPECT_FALSE(hear(trainer(2, 5), 5));
     EXPECT_FALSE(knows(2));
     EXPECT_TRUE(hear(trainer(2, 5), 7));
-    EXPECT_FALSE(book_.has_left(peer(2)));
+    EXPECT_TRUE(book_.has_left(peer(2), Step{5}));  // its former self
 }
 
 TEST_F(Book, ForgottenPeerComesBackWhenItSpeaksButNotThroughAnEchoInTheDirectory) {
     hear(trainer(2, 5), 5);
     EXPECT_TRUE(book_.forget(peer(2)));
     EXPECT_FALSE(knows(2));
-    EXPECT_FALSE(book_.has_left(peer(2)));
+    EXPECT_FALSE(book_.has_left(peer(2), Step{5}));
     EXPECT_FALSE(hear(trainer(2, 5), 5, ProgressBook::Source::directory));
     EXPECT_TRUE(hear(trainer(2, 5), 5, ProgressBook::Source::connection));
     EXPECT_TRUE(knows(2));

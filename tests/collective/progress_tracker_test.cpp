@@ -102,8 +102,8 @@ TEST_P(Tracking, GoodbyeRemovesAPeerAtOnce) {
     world_.simulation().run(c.tracker->stop(), 5s);
     run_for(50ms);
     EXPECT_EQ(a.tracker->view().peers, 2U);
-    EXPECT_TRUE(a.tracker->has_left(c.peer.id));
-    EXPECT_TRUE(b.tracker->has_left(c.peer.id));
+    EXPECT_TRUE(a.tracker->has_left(c.peer.id, Step{3}));
+    EXPECT_TRUE(b.tracker->has_left(c.peer.id, Step{3}));
     run_for(60s);
     EXPECT_EQ(a.tracker->view().peers, 2U);
 }
@@ -151,7 +151,7 @@ TEST_P(Tracking, CrashedPeerIsForgottenWhenItsConnectionBreaks) {
     world_.internet().crash(b.peer.id);
     EXPECT_TRUE(happens([&] { return a.tracker->view().peers == 1; }, 100ms));
     EXPECT_FALSE(a.tracker->batch_is_full());
-    EXPECT_FALSE(a.tracker->has_left(b.peer.id));
+    EXPECT_FALSE(a.tracker->has_left(b.peer.id, Step{3}));
     EXPECT_TRUE(a.tracker->expected(Step{3}).empty());
 }
 

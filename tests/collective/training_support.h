@@ -50,9 +50,10 @@ class ToyCompute final : public Compute {
     std::size_t gradient_elements() const override { return kWidth; }
 
     awaitable<MicroBatchResult> micro_batch() override {
-        in_use();
-        co_await clock_.sleep_for(time_);
-        busy_ = false;
+        {
+            const InUse now(busy_);
+            co_await clock_.sleep_for(time_);
+        }
         MicroBatchResult result;
         result.samples = static_cast<Samples>(samples_);
         result.seconds = seconds(time_);
@@ -69,8 +70,7 @@ class ToyCompute final : public Compute {
     }
 
     awaitable<std::span<const float>> contribution() override {
-        in_use();
-        busy_ = false;
+        EXPECT_FALSE(busy_) << "two calls of Compute at a time";
         (*ledger_)[{self_, step_}] = accumulated_;
         mean_.resize(kWidth);
         for (std::size_t i = 0; i < kWidth; ++i)
@@ -80,9 +80,10 @@ class ToyCompute final : public Compute {
     }
 
     awaitable<bool> apply(Step from, std::span<const float> average) override {
-        in_use();
-        co_await clock_.sleep_for(2ms);
-        busy_ = false;
+        {
+            const InUse now(busy_);
+            co_await clock_.sleep_for(2ms);
+        }
         EXPECT_EQ(from, step_);
         step_ = next(from);
         if (!std::all_of(average.begin(), average.end(), [](float f) { return std::isfinite(f); })) {
@@ -109,9 +110,10 @@ class ToyCompute final : public Compute {
     }
 
     awaitable<StatePointer> snapshot(Step step) override {
-        in_use();
-        co_await clock_.sleep_for(1ms);
-        busy_ = false;
+        {
+            const InUse now(busy_);
+            co_await clock_.sleep_for(1ms);
+        }
         EXPECT_EQ(step, step_);
         auto state = std::make_shared<State>();
         state->step = step;
@@ -126,8 +128,7 @@ class ToyCompute final : public Compute {
     }
 
     awaitable<void> load(StatePointer state) override {
-        in_use();
-        busy_ = false;
+        EXPECT_FALSE(busy_) << "two calls of Compute at a time";
         if (state->sections.size() != 2 || state->sections[0].values.size() != kWidth ||
             state->sections[1].values.size() != kWidth)
             throw Error(ErrorKind::corrupted, "this state is of another model");
@@ -143,10 +144,20 @@ class ToyCompute final : public Compute {
     void start_at(Step step) { step_ = step; }
 
   private:
-    void in_use() {
-        EXPECT_FALSE(busy_) << "two calls of Compute at a time";
-        busy_ = true;
-    }
+    /// For the time of a call, also of one that is cancelled.
+    class InUse {
+      public:
+        explicit InUse(bool& busy) : busy_(busy) {
+            EXPECT_FALSE(busy_) << "two calls of Compute at a time";
+            busy_ = true;
+        }
+        InUse(const InUse&) = delete;
+        InUse& operator=(const InUse&) = delete;
+        ~InUse() { busy_ = false; }
+
+      private:
+        bool& busy_;
+    };
 
     PeerId self_;
     Clock& clock_;
@@ -171,6 +182,7 @@ struct Recorder final : TrainingObserver {
         double loss = 0;
     };
     std::map<Step, StepTaken> steps;
+    std::vector<std::pair<Step, Fingerprint>> history;  ///< every step, also one that it has taken twice
     std::map<Step, Verdict> averaged;
     std::vector<Verdict> others;
     std::vector<std::pair<ErrorKind, std::string>> troubles;
@@ -190,6 +202,7 @@ struct Recorder final : TrainingObserver {
     }
     void on_step(Step step, double loss, double, double, const Fingerprint& digest) override {
         steps[step] = {clock.now(), digest, loss};
+        history.emplace_back(step, digest);
     }
     void on_held_out_loss(Step, double) override { ++held_out; }
     void on_synchronised(Step step, const DownloadReport&) override {

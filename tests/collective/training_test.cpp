@@ -91,6 +91,21 @@ TEST_P(Training, NewcomerTrainsWithinSecondsAndContributes) {
     EXPECT_GE(newcomer->seen->steps.size(), 30U);
 }
 
+TEST_P(Training, NewcomerWhoseDownloadTakesLongerThanAStepArrivesAllTheSame) {
+    Swarm swarm(GetParam(), 16, 200);
+    swarm.add(speed(8, 50ms));
+    swarm.add(speed(8, 50ms));
+    ASSERT_TRUE(swarm.run_until([&] { return swarm.highest_step() == 20; }, 60s));
+    NodeOptions far = speed(8, 60ms);
+    far.host.latency = 100ms;  // a download takes several round trips, a step less than one
+    const NodePointer newcomer = swarm.add(far);
+    EXPECT_TRUE(swarm.run_until([&] { return !newcomer->seen->steps.empty(); }, 5s));
+    ASSERT_TRUE(swarm.finishes(200s));
+    swarm.expect_identical();
+    EXPECT_TRUE(newcomer->finished);
+    EXPECT_LE(newcomer->seen->synchronised.size(), 4U);
+}
+
 TEST_P(Training, GoesOnWithinSecondsWhenAPeerCrashes) {
     Swarm swarm(GetParam(), 64, 60);
     swarm.faults_expected = true;
@@ -253,6 +268,27 @@ TEST_P(Training, PeerWithAnotherStateTakesThatOfMost) {
     EXPECT_TRUE(reported);
     for (const NodePointer& node : swarm.nodes)
         EXPECT_EQ(node->compute->fingerprint_now(), swarm.nodes[0]->compute->fingerprint_now());
+}
+
+TEST_P(Training, OnlyOneHalfOfAPartitionGoesOnAndAllMeetAgain) {
+    Swarm swarm(GetParam(), 64, 200);
+    swarm.faults_expected = true;
+    for (int i = 0; i < 5; ++i) swarm.add(speed(8, 50ms + i * 10ms));
+    Random random(GetParam() + 400);
+    ASSERT_TRUE(swarm.run_until([&] { return swarm.highest_step() == 20; }, 60s));
+    swarm.world.simulation().run_for(from_seconds(random.uniform() * 0.3));
+    const auto id = [&](std::size_t i) { return swarm.nodes[i]->peer.id; };
+    swarm.world.internet().partition({{id(0), id(1)}, {id(2), id(3), id(4)}});
+    swarm.world.simulation().run_for(15s);
+    const auto step_of = [&](std::size_t i) { return value(swarm.nodes[i]->trainer->step()); };
+    const std::int64_t minority = std::max(step_of(0), step_of(1));
+    EXPECT_LE(minority, 40);
+    EXPECT_GE(step_of(2), minority + 10);
+    swarm.world.internet().heal();
+    ASSERT_TRUE(swarm.finishes(200s));
+    swarm.expect_identical();
+    swarm.expect_equal_to_one_machine();
+    for (const NodePointer& node : swarm.nodes) EXPECT_TRUE(node->finished);
 }
 
 TEST_P(Training, SurvivorsThatAreNoQuorumGoOnAfterAWhile) {

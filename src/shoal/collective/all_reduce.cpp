@@ -56,7 +56,7 @@ void AllReduce::start() {
         if (reducer_.is_sender(member) && reducer_.chunks() > 0)
             watch_.begin(contribution_wait(member), clock_.now());
         if (member == plan_.self || !plan_.contributes(plan_.self) || plan_.shares[member].empty()) continue;
-        tasks_.spawn(guarded(member, exchange(member)));
+        spawn(member, exchange(member));
     }
     tasks_.spawn(watch());
     after_reducing(reducer_.advance());
@@ -68,7 +68,7 @@ void AllReduce::accept(std::size_t member, net::StreamPointer stream) {
         stream->reset("no such stream belongs to this round");
         return;
     }
-    tasks_.spawn(guarded(member, serve(member, std::move(stream))));
+    spawn(member, serve(member, std::move(stream)));
 }
 
 awaitable<void> AllReduce::stop(std::string reason) {
@@ -76,6 +76,11 @@ awaitable<void> AllReduce::stop(std::string reason) {
     for (const net::StreamPointer& stream : std::exchange(streams_, {})) stream->reset(reason);
     tasks_.cancel();
     co_await tasks_.settle();
+}
+
+/// A task may begin only after stop() has cancelled all: what it spawns then would never be cancelled.
+void AllReduce::spawn(std::size_t member, awaitable<void> task) {
+    if (!stopped_) tasks_.spawn(guarded(member, std::move(task)));
 }
 
 /// Keeps failures out of the task group: one broken stream must not end the others before the vote.
@@ -107,7 +112,7 @@ awaitable<void> AllReduce::exchange(std::size_t owner) {
     streams_.insert(stream);
     const Bytes hello = make_hello(plan_);
     co_await stream->write(hello, ByteView());
-    tasks_.spawn(guarded(owner, send_contribution(owner, stream)));
+    spawn(owner, send_contribution(owner, stream));
     co_await receive_results(owner, stream);
 }
 
@@ -162,7 +167,7 @@ void AllReduce::take_result(std::size_t owner, std::size_t index, ByteView encod
 
 awaitable<void> AllReduce::serve(std::size_t member, net::StreamPointer stream) {
     streams_.insert(stream);
-    tasks_.spawn(guarded(member, write_results(member, stream)));
+    spawn(member, write_results(member, stream));
     co_await read_contribution(member, stream);
 }
 

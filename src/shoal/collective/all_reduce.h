@@ -74,6 +74,7 @@ class AllReduce {
     awaitable<void> write_results(std::size_t member, net::StreamPointer stream);
     awaitable<void> watch();
 
+    void spawn(std::size_t member, awaitable<void> task);
     awaitable<void> guarded(std::size_t member, awaitable<void> task);
     void take_result(std::size_t owner, std::size_t index, ByteView encoded);
     void after_reducing(const std::optional<Blame>& blame);

@@ -2,16 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <deque>
-#include <shoal/proto/collective.pb.h>
 
 #include "shoal/base/async.h"
 #include "shoal/base/error.h"
-#include "shoal/collective/all_reduce.h"
 #include "shoal/collective/group_matching.h"
-#include "shoal/collective/lobby.h"
-#include "shoal/collective/round_vote.h"
-#include "shoal/net/rpc.h"
+#include "shoal/collective/round_book.h"
 
 namespace shoal::collective {
 
@@ -40,116 +35,6 @@ std::string_view to_string(Verdict::Outcome outcome) {
 }
 
 namespace {
-
-/// Rounds whose verdict is remembered for members that ask late.
-constexpr std::size_t kRememberedRounds = 16;
-
-/// Streams that wait for their round to begin here.
-constexpr std::size_t kMaximumWaitingStreams = 1024;
-
-/// One round at this member. The data plane exists only while average() runs.
-struct Round {
-    std::shared_ptr<RoundVote> vote;
-    std::unique_ptr<AllReduce> reduce;
-};
-using RoundPointer = std::shared_ptr<Round>;
-
-/// What the handlers of the network share with the averager. It outlives the averager as long as one of them
-/// runs.
-class RoundBook : public std::enable_shared_from_this<RoundBook> {
-  public:
-    RoundBook(const asio::any_io_executor& executor, Clock& clock, Duration patience,
-              std::shared_ptr<Lobby> lobby)
-        : clock_(clock), patience_(patience), lobby_(std::move(lobby)), changed_(executor) {}
-
-    void add(RoundPointer round) {
-        rounds_.push_back(std::move(round));
-        if (rounds_.size() > kRememberedRounds) {
-            rounds_.front()->vote->close();
-            rounds_.pop_front();
-        }
-        changed_.notify();
-    }
-
-    void close() {
-        closed_ = true;
-        for (const RoundPointer& round : rounds_) round->vote->close();
-        rounds_.clear();
-        changed_.notify();
-    }
-
-    /// Serves RUN/reduce: finds the round that the first message names and hands the stream over.
-    static awaitable<void> serve_reduce(std::shared_ptr<RoundBook> self, net::StreamPointer stream) {
-        const net::Message message = co_await first_message(self, stream);
-        const auto hello = net::parse_control<proto::ReduceHello>(message, stream->peer());
-        const RoundId id = to_round_id(hello.round());
-        const RoundPointer round = co_await find(self, id);
-        const std::size_t member = member_of(*round, stream->peer());
-        if (!round->reduce) throw Error(ErrorKind::refused, "this round has ended");
-        round->reduce->accept(member, std::move(stream));
-    }
-
-    /// Serves RUN/vote, likewise.
-    static awaitable<void> serve_vote(std::shared_ptr<RoundBook> self, net::StreamPointer stream) {
-        const net::Message message = co_await first_message(self, stream);
-        const auto named = net::parse_control<proto::RoundMessage>(message, stream->peer());
-        const RoundId id = to_round_id(named.round());
-        if (named.has_begin() && !self->known(id))
-            self->lobby_->offer_begin(named.begin().SerializeAsString());
-        const RoundPointer round = co_await find(self, id);
-        const std::size_t member = member_of(*round, stream->peer());
-        const RoundMessage first = decode_round_message(message.control, round->vote->plan().members.size());
-        round->vote->accept(member, std::move(stream), first);
-    }
-
-  private:
-    static awaitable<net::Message> first_message(std::shared_ptr<RoundBook> self, net::StreamPointer stream) {
-        if (self->waiting_ >= kMaximumWaitingStreams)
-            throw Error(ErrorKind::refused, "too many streams wait here");
-        const TimePoint deadline = self->clock_.now() + self->patience_;
-        std::optional<net::Message> message =
-            co_await with_deadline(self->clock_, deadline, stream->read(), "waiting for the name of a round");
-        if (!message)
-            throw Error(ErrorKind::protocol_violation, "named no round", stream->peer().short_name());
-        co_return std::move(*message);
-    }
-
-    /// A member may hear of a round from others before the leader's Begin has arrived: wait for it.
-    static awaitable<RoundPointer> find(std::shared_ptr<RoundBook> self, RoundId id) {
-        const TimePoint deadline = self->clock_.now() + self->patience_;
-        ++self->waiting_;
-        const auto leave = [&self](void*) { --self->waiting_; };
-        const std::unique_ptr<void, decltype(leave)> waiting(self.get(), leave);
-        for (;;) {
-            const std::uint64_t seen = self->changed_.count();
-            if (const RoundPointer round = self->known(id)) co_return round;
-            if (self->closed_ || self->clock_.now() >= deadline)
-                throw Error(ErrorKind::refused, "this round is unknown here");
-            co_await Changes::wait(self->changed_, self->clock_, seen, deadline);
-        }
-    }
-
-    RoundPointer known(const RoundId& id) const {
-        for (const RoundPointer& round : rounds_)
-            if (round->vote->plan().id == id) return round;
-        return nullptr;
-    }
-
-    static std::size_t member_of(const Round& round, const PeerId& peer) {
-        const std::optional<std::size_t> member = round.vote->plan().index_of(peer);
-        if (!member || *member == round.vote->plan().self)
-            throw Error(ErrorKind::refused, "only members may speak in a round");
-        return *member;
-    }
-
-    Clock& clock_;
-    const Duration patience_;
-    const std::shared_ptr<Lobby> lobby_;
-    Changes changed_;
-    std::deque<RoundPointer> rounds_;
-    std::size_t waiting_ = 0;
-    bool closed_ = false;
-};
 
 double seconds_between(TimePoint from, TimePoint to) {
     return seconds(to - from);
@@ -192,8 +77,12 @@ class ButterflyAverager final : public Averager {
         averaging_ = true;
         std::optional<Verdict> verdict;
         std::exception_ptr failure;
+        if (doubtful_ && doubtful_->vote->plan().step != request.step) doubtful_.reset();
         try {
-            verdict = co_await match_and_run(request);
+            if (doubtful_)
+                verdict = co_await run_round(request, doubtful_);
+            else
+                verdict = co_await match_and_run(request);
         } catch (...) {
             failure = std::current_exception();
         }
@@ -203,6 +92,9 @@ class ButterflyAverager final : public Averager {
         co_return std::move(*verdict);
     }
 
+    bool in_doubt() const override { return doubtful_ != nullptr; }
+    void forget_doubt() override { doubtful_.reset(); }
+
   private:
     std::string match_service() const { return settings_.run + "/match"; }
     std::string reduce_service() const { return settings_.run + "/reduce"; }
@@ -210,14 +102,16 @@ class ButterflyAverager final : public Averager {
 
     void check(const RoundRequest& request) const;
     awaitable<Verdict> match_and_run(RoundRequest& request);
-    awaitable<Verdict> run_alone(const RoundRequest& request, unsigned attempt);
-    awaitable<Verdict> run_round(const RoundRequest& request, RoundPlan plan);
+    awaitable<Verdict> run_alone(const RoundRequest& request, const MatchOutcome& outcome);
+    RoundPointer begin_round(const RoundRequest& request, RoundPlan plan);
+    awaitable<Verdict> run_round(const RoundRequest& request, RoundPointer round);
+    Verdict end_round(const RoundRequest& request, const RoundPointer& round,
+                      const std::optional<VoteValue>& value, bool left);
     awaitable<void> repeat_busy();
-    static awaitable<void> end_round(Round& round, TaskGroup& busy, std::string reason);
+    static awaitable<void> release(Round& round, TaskGroup& busy, std::string reason);
     void enter_round(const RoundPlan& plan);
     void leave_match(Step step, bool over);
-    Verdict to_verdict(const RoundPlan& plan, const std::optional<VoteValue>& value,
-                       const Round& round) const;
+    Verdict to_verdict(const Round& round, const std::optional<VoteValue>& value) const;
 
     net::Network& network_;
     Clock& clock_;
@@ -227,6 +121,8 @@ class ButterflyAverager final : public Averager {
     const std::unique_ptr<const compress::Codec> codec_;
     const std::shared_ptr<Lobby> lobby_;
     const std::shared_ptr<RoundBook> book_;
+    RoundPointer doubtful_;  ///< the last round, if this peer is in doubt
+    TimePoint reduced_at_;   ///< when the results of the newest round were complete
     bool averaging_ = false;
 };
 
@@ -255,14 +151,17 @@ awaitable<Verdict> ButterflyAverager::match_and_run(RoundRequest& request) {
     wanted.elements = request.contribution.size();
     wanted.expected = request.expected;
     wanted.excluded = request.excluded;
+    wanted.lineage = request.lineage;
+    wanted.is_over = request.is_over;
     GroupMatching matching(network_, clock_, settings_, *codec_, *lobby_, random_, std::move(wanted), log_);
     MatchOutcome outcome = co_await matching.run();
     const double match_seconds = seconds_between(start, clock_.now());
     Verdict verdict;
     if (outcome.alone) {
-        verdict = co_await run_alone(request, outcome.attempt);
+        verdict = co_await run_alone(request, outcome);
     } else if (outcome.plan) {
-        verdict = co_await run_round(request, std::move(*outcome.plan));
+        const RoundPointer round = begin_round(request, std::move(*outcome.plan));
+        verdict = co_await run_round(request, round);
     } else {
         verdict.outcome = outcome.cut_off ? Verdict::Outcome::cut_off : Verdict::Outcome::failed;
         verdict.cause = outcome.cause;
@@ -272,9 +171,10 @@ awaitable<Verdict> ButterflyAverager::match_and_run(RoundRequest& request) {
     co_return verdict;
 }
 
-awaitable<Verdict> ButterflyAverager::run_alone(const RoundRequest& request, unsigned attempt) {
+awaitable<Verdict> ButterflyAverager::run_alone(const RoundRequest& request, const MatchOutcome& outcome) {
     Verdict verdict;
-    verdict.attempt = attempt;
+    verdict.attempt = outcome.attempt;
+    verdict.round = outcome.id;
     Contributor self;
     self.peer = network_.self();
     self.role = settings_.role;
@@ -292,10 +192,8 @@ awaitable<Verdict> ButterflyAverager::run_alone(const RoundRequest& request, uns
     co_return verdict;
 }
 
-awaitable<Verdict> ButterflyAverager::run_round(const RoundRequest& request, RoundPlan plan) {
-    enter_round(plan);
-    const TimePoint start = clock_.now();
-    TimePoint reduced = start;
+/// Sets vote and data plane to work.
+RoundPointer ButterflyAverager::begin_round(const RoundRequest& request, RoundPlan plan) {
     const auto round = std::make_shared<Round>();
     RoundVoteSettings vote_settings;
     vote_settings.service = vote_service();
@@ -306,10 +204,12 @@ awaitable<Verdict> ButterflyAverager::run_round(const RoundRequest& request, Rou
         if (settings_.probe) settings_.probe(phase, step);
     };
     events.phase = tell;
-    events.completed = [&] {
-        reduced = clock_.now();
+    events.completed = [this, tell, &round = *round] {  // it owns the one that calls
+        reduced_at_ = clock_.now();
         tell(Phase::vote);
-        round->vote->report_complete(round->reduce->share_digests());
+        round.complete = true;
+        round.share_digests = round.reduce->share_digests();
+        round.vote->report_complete(round.share_digests);
     };
     events.failed = [vote = round->vote](const Blame& blame) { vote->report_failure(blame); };
     AllReduceSettings reduce_settings;
@@ -319,13 +219,22 @@ awaitable<Verdict> ButterflyAverager::run_round(const RoundRequest& request, Rou
         std::make_unique<AllReduce>(network_, clock_, reduce_settings, round->vote->plan(), *codec_,
                                     request.contribution, request.result, std::move(events));
     book_->add(round);
+    round->reduce->start();
+    return round;
+}
+
+/// Runs a round that has begun until it is decided, or goes on asking for the decision of one that is in
+/// doubt.
+awaitable<Verdict> ButterflyAverager::run_round(const RoundRequest& request, RoundPointer round) {
+    const TimePoint start = clock_.now();
+    if (round->reduce && !round->complete) reduced_at_ = start;
+    enter_round(round->vote->plan());
     TaskGroup busy(network_.executor());
     busy.spawn(repeat_busy());
-    round->reduce->start();
     std::optional<VoteValue> value;
     std::exception_ptr failure;
     try {
-        value = co_await round->vote->run();
+        value = co_await round->vote->run(request.give_up);
     } catch (...) {
         failure = std::current_exception();
     }
@@ -333,28 +242,38 @@ awaitable<Verdict> ButterflyAverager::run_round(const RoundRequest& request, Rou
     busy.cancel();
     const char* reason = value ? "this round is decided" : "this peer has left the round";
     co_await asio::this_coro::throw_if_cancelled(false);
-    const bool cancelled = co_await run_to_end(end_round(*round, busy, reason));
+    const bool cancelled = co_await run_to_end(release(*round, busy, reason));
     if (cancelled && !failure)
         failure = std::make_exception_ptr(Error(ErrorKind::cancelled, "the round was cancelled"));
     if (failure) round->vote->leave();
-    Verdict verdict;
-    if (!failure) {
-        verdict = to_verdict(round->vote->plan(), value, *round);
-        verdict.report.reduce_seconds = seconds_between(start, reduced);
-        verdict.report.vote_seconds = seconds_between(reduced, clock_.now());
-    }
-    round->reduce.reset();
+    Verdict verdict = end_round(request, round, value, failure != nullptr);
+    verdict.report.reduce_seconds = std::max(0.0, seconds_between(start, reduced_at_));
+    verdict.report.vote_seconds = seconds_between(std::max(start, reduced_at_), clock_.now());
     if (failure) std::rethrow_exception(failure);
     co_return verdict;
 }
 
-awaitable<void> ButterflyAverager::end_round(Round& round, TaskGroup& busy, std::string reason) {
-    co_await round.reduce->stop(std::move(reason));
+awaitable<void> ButterflyAverager::release(Round& round, TaskGroup& busy, std::string reason) {
+    if (round.reduce) co_await round.reduce->stop(std::move(reason));
     co_await busy.settle();
 }
 
-Verdict ButterflyAverager::to_verdict(const RoundPlan& plan, const std::optional<VoteValue>& value,
-                                      const Round& round) const {
+/// @param left  the caller does not take the step, whatever was decided
+Verdict ButterflyAverager::end_round(const RoundRequest& request, const RoundPointer& round,
+                                     const std::optional<VoteValue>& value, bool left) {
+    Verdict verdict = to_verdict(*round, value);
+    const bool resumed = !round->reduce;
+    round->reduce.reset();
+    const bool doubtful = left ? round->vote->may_be_averaged() : round->vote->in_doubt();
+    doubtful_ = doubtful ? round : nullptr;
+    if (resumed && verdict.outcome == Verdict::Outcome::averaged)
+        std::copy(round->result.begin(), round->result.end(), request.result.begin());
+    if (!resumed && doubtful_) round->result.assign(request.result.begin(), request.result.end());
+    return verdict;
+}
+
+Verdict ButterflyAverager::to_verdict(const Round& round, const std::optional<VoteValue>& value) const {
+    const RoundPlan& plan = round.vote->plan();
     Verdict verdict;
     verdict.attempt = plan.attempt;
     for (const Join& member : plan.members) {
@@ -364,8 +283,10 @@ Verdict ButterflyAverager::to_verdict(const RoundPlan& plan, const std::optional
         contributor.weight = member.weight;
         verdict.contributors.push_back(contributor);
     }
-    verdict.report.bytes_sent = round.reduce->bytes_sent();
-    verdict.report.bytes_received = round.reduce->bytes_received();
+    if (round.reduce) {
+        verdict.report.bytes_sent = round.reduce->bytes_sent();
+        verdict.report.bytes_received = round.reduce->bytes_received();
+    }
     verdict.outcome = Verdict::Outcome::cut_off;
     if (!value) {
         verdict.cause = round.vote->trouble();
@@ -375,10 +296,10 @@ Verdict ButterflyAverager::to_verdict(const RoundPlan& plan, const std::optional
         for (const std::uint32_t member : value->lost) verdict.lost.push_back(plan.members[member].peer);
     } else {
         // Nobody correct says so of a round that this member has not completed with that digest.
-        const std::vector<Fingerprint> digests = round.reduce->share_digests();
-        const bool same = !plan.contributes(plan.self) || combine(digests) == value->digest;
+        const bool same = !plan.contributes(plan.self) || combine(round.share_digests) == value->digest;
         verdict.digest = value->digest;
-        if (round.reduce->complete() && same)
+        verdict.round = plan.id;
+        if (round.complete && same)
             verdict.outcome = Verdict::Outcome::averaged;
         else
             verdict.cause = "the others hold results that this peer does not have";

@@ -20,6 +20,7 @@
 // the vote, are ours. Thread: the one protocol thread; adding and coding run there, too.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <span>
@@ -72,6 +73,15 @@ struct AveragerSettings {
     PhaseProbe probe;  ///< for fault tests (phase.h)
 };
 
+using RoundId = std::array<std::uint8_t, 16>;
+
+/// Where a peer's state comes from, so that of two groups of the swarm at most one goes on (companions.h).
+struct Lineage {
+    RoundId round{};              ///< the averaged round that led to it, if this peer was a member
+    std::vector<PeerId> members;  ///< of that round, those that may still take part; empty: it was no member
+    bool newcomer = false;        ///< no member: it begins nothing without one. Else it may begin a history
+};
+
 struct RoundRequest {
     Step step{};           ///< the round belongs to the step that follows this one
     unsigned attempt = 0;  ///< 0 for the first try of a step; +1 after each verdict 'failed'
@@ -83,6 +93,12 @@ struct RoundRequest {
         expected;  ///< asked again while the leader waits; without this peer itself
     std::vector<PeerId>
         excluded;  ///< lost in an earlier attempt: not waited for, welcome when they join by themselves
+    std::function<Lineage()> lineage;  ///< asked again while it looks for a group; none: rounds are unrelated
+    std::function<bool()>
+        is_over;  ///< asked likewise: true if the swarm is past this step ('cut off' at once)
+    /// Asked now and then while this peer holds all results but nobody in reach knows whether the others do:
+    /// true ends the wait ('cut off'), and the next call for this step goes on with it. None: at once.
+    std::function<bool()> give_up;
 };
 
 struct Contributor {
@@ -102,6 +118,7 @@ struct Verdict {
     std::vector<Contributor> contributors;  ///< all members of the round in member order (ascending PeerId)
     std::vector<PeerId> lost;               ///< members named as the cause of 'failed'
     Fingerprint digest;                     ///< of the encoded results, equal on all members
+    RoundId round{};                        ///< of 'averaged'
     unsigned attempt = 0;                   ///< of the round that was decided
     RoundReport report;
 };
@@ -115,6 +132,11 @@ class Averager {
     /// with a verdict while time passes; throws only Error(cancelled), or Error(invalid_argument) for a
     /// request that makes no sense.
     virtual awaitable<Verdict> average(RoundRequest request) = 0;
+
+    /// True if this peer holds all results of a round, and has not learned whether it is averaged.
+    virtual bool in_doubt() const = 0;
+    /// The outcome of that round matters no longer: the state has been replaced.
+    virtual void forget_doubt() = 0;
 };
 
 /// @param random  picks round ids and nothing else.

@@ -6,39 +6,34 @@
 
 namespace shoal::collective {
 
-namespace {
-
-/// Auxiliary peers hold no state, so they are no witnesses of which half is the swarm.
-std::vector<PeerId> trainers(const std::vector<Contributor>& members) {
-    std::vector<PeerId> peers;
-    for (const Contributor& member : members) {
-        if (member.role != Role::auxiliary) peers.push_back(member.peer);
+void Companions::averaged(const Verdict& verdict) {
+    Lineage next;
+    next.round = verdict.round;
+    for (const Contributor& member : verdict.contributors) {
+        // Auxiliary peers hold no state, so they are no witnesses of which half is the swarm.
+        if (member.role != Role::auxiliary) next.members.push_back(member.peer);
     }
-    return peers;
+    lineage_ = std::move(next);
 }
 
-}  // namespace
-
-void Companions::decided(const std::vector<Contributor>& members) {
-    std::vector<PeerId> peers = trainers(members);
-    if (peers.empty()) return;
-    groups_.clear();
-    groups_.push_back(std::move(peers));
+void Companions::begin_anew() {
+    lineage_ = Lineage();
 }
 
-void Companions::undecided(const std::vector<Contributor>& members) {
-    std::vector<PeerId> peers = trainers(members);
-    if (peers.empty() || std::find(groups_.begin(), groups_.end(), peers) != groups_.end()) return;
-    groups_.push_back(std::move(peers));
+void Companions::arrive() {
+    lineage_ = Lineage();
+    lineage_.newcomer = true;
+}
+
+Lineage Companions::lineage(const std::function<bool(const PeerId&)>& has_left) const {
+    Lineage now = lineage_;
+    std::erase_if(now.members, has_left);
+    return now;
 }
 
 bool Companions::are_quorate(const std::function<bool(const PeerId&)>& present,
                              const std::function<bool(const PeerId&)>& has_left) const {
-    for (std::vector<PeerId> group : groups_) {
-        std::erase_if(group, has_left);
-        if (!is_quorum(group, present)) return false;
-    }
-    return true;
+    return is_quorum(lineage(has_left).members, present);
 }
 
 }  // namespace shoal::collective

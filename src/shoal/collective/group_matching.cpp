@@ -4,6 +4,7 @@
 #include <shoal/proto/collective.pb.h>
 
 #include "shoal/base/error.h"
+#include "shoal/collective/lineage.h"
 #include "shoal/collective/round_messages.h"
 #include "shoal/collective/vote.h"
 #include "shoal/net/rpc.h"
@@ -93,10 +94,12 @@ awaitable<MatchOutcome> GroupMatching::run() {
 
 std::optional<MatchOutcome> GroupMatching::look(TimePoint& wake_at) {
     refresh_expected();
+    refresh_lineage();
     take_up_attempts_of_guests();
     learn_candidates_from_guests();
     take_offered_begin();
     if (outcome_) return std::move(outcome_);
+    if (request_.is_over && request_.is_over()) return fail("the swarm is past this step", true);
     const TimePoint now = clock_.now();
     std::optional<PeerId> best;
     for (auto& [peer, candidate] : candidates_) {
@@ -150,16 +153,34 @@ std::optional<MatchOutcome> GroupMatching::lead(TimePoint& wake_at) {
         return fail("peer " + peer + ": the others are past step " + std::to_string(value(request_.step)),
                     true);
     }
+    bool quorum = false;
+    const std::vector<Lobby::GuestPointer> group = choose(members, quorum);
     double weight = request_.weight;
-    for (const Lobby::GuestPointer& guest : members) weight += guest->join.weight;
-    const bool quorum = is_quorum(members);
-    if (weight > 0 && quorum) return begin(members);
+    for (const Lobby::GuestPointer& guest : group) weight += guest->join.weight;
+    if (weight > 0 && quorum) return begin(group);
     const TimePoint deadline = longest_ready_by() + settings_.join_timeout;
     if (now >= deadline)
         return quorum ? fail("nobody with samples has joined", false) : fail(missing_peers(), true);
     if (!quorum) try_again(wake_at);
     wake_at = std::min(wake_at, deadline);
     return std::nullopt;
+}
+
+/// Those that go on with this peer, if they are a quorum.
+std::vector<Lobby::GuestPointer> GroupMatching::choose(const std::vector<Lobby::GuestPointer>& members,
+                                                       bool& quorum) {
+    std::vector<Join> joins{own_};
+    for (const Lobby::GuestPointer& guest : members) joins.push_back(guest->join);
+    const std::vector<bool> chosen = choose_group(joins);
+    std::vector<Lobby::GuestPointer> group;
+    std::vector<Join> chosen_joins{own_};
+    for (std::size_t i = 0; i < members.size(); ++i) {
+        if (!chosen[i + 1]) continue;
+        group.push_back(members[i]);
+        chosen_joins.push_back(members[i]->join);
+    }
+    quorum = chosen[0] && (has_witness(chosen_joins) || is_quorum(group));
+    return group;
 }
 
 /// True if these and this peer are enough of those that are expected.
@@ -199,9 +220,11 @@ std::optional<MatchOutcome> GroupMatching::wait_for_a_leader(TimePoint& wake_at)
     const TimePoint now = clock_.now();
     const TimePoint deadline = longest_ready_by() + settings_.join_timeout;
     if (2 * past_.size() > candidates_.size()) return fail("the others are past this step", true);
-    if (expected_.empty() && candidates_.empty() && request_.weight > 0) {
+    const bool may_begin = request_.weight > 0 && may_go_on(std::span<const Join>(&own_, 1));
+    if (expected_.empty() && candidates_.empty() && may_begin) {
         MatchOutcome outcome;
         outcome.alone = true;
+        for (std::uint8_t& byte : outcome.id) byte = static_cast<std::uint8_t>(random_.next());
         outcome.attempt = attempt_;
         return outcome;
     }
@@ -250,6 +273,7 @@ std::optional<MatchOutcome> GroupMatching::begin(const std::vector<Lobby::GuestP
     const std::string bytes =
         make_begin(self_, random_.next(), std::move(joins), chunk, settings_.signer.get());
     outcome.plan = read_begin(bytes, own_, limits_, codec_, settings_.maximum_group);
+    outcome.id = outcome.plan->id;
     outcome.alone = members.empty();
     lobby_.begin(members, bytes);
     return outcome;
@@ -289,6 +313,14 @@ void GroupMatching::refresh_expected() {
         if (can_lead(expected.role)) candidates_.try_emplace(expected.peer);
 }
 
+/// Somebody has said goodbye, or the time for the last round's members is over: that is another offer.
+void GroupMatching::refresh_lineage() {
+    if (!request_.lineage) return;
+    Join now = own_;
+    set_lineage(now, request_.lineage());
+    if (now.last_members != own_.last_members || now.newcomer != own_.newcomer) take_up_attempt(attempt_);
+}
+
 void GroupMatching::take_up_attempt(unsigned attempt) {
     attempt_ = attempt;
     own_.peer = self_;
@@ -300,6 +332,7 @@ void GroupMatching::take_up_attempt(unsigned attempt) {
     own_.bandwidth = settings_.bandwidth;
     own_.elements = request_.elements;
     own_.codec = settings_.codec;
+    if (request_.lineage) set_lineage(own_, request_.lineage());
     own_.signed_bytes = sign_join(own_, settings_.run, settings_.signer.get());
     // Another order of candidates: begin anew with everybody that can be reached.
     for (auto& [peer, candidate] : candidates_) {

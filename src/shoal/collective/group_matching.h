@@ -11,9 +11,10 @@
 //
 // The leader begins when all expected peers have joined, or the missing ones are lost, or have had their time
 // and answered nothing else when asked. That last question is a join, too: it finds out whether they are
-// together somewhere else. The order of candidates is total, so nobody waits in a circle. A group must be a
-// quorum (majority, or half with the lowest PeerId) of all expected peers, excluded ones too: the smaller
-// side of a split network does not go on by itself.
+// together somewhere else. The order of candidates is total, so nobody waits in a circle. A group must hold
+// a quorum of the members of the last round (lineage.h): the smaller side of a split network does not go on
+// by itself. Where nobody was a member of one (a run begins), it must be a quorum (majority, or half with the
+// lowest PeerId) of all expected peers, excluded ones too.
 #pragma once
 
 #include <map>
@@ -33,6 +34,7 @@ struct MatchOutcome {
     std::optional<RoundPlan> plan;
     bool alone = false;    ///< the plan has this peer only
     bool cut_off = false;  ///< without a plan: most others are out of reach, or past this step
+    RoundId id{};          ///< of the round
     std::string cause;     ///< without a plan
     unsigned attempt = 0;  ///< the one that it ended at
 };
@@ -44,6 +46,8 @@ struct MatchRequest {
     std::size_t elements = 0;
     std::function<std::vector<ExpectedPeer>()> expected;
     std::vector<PeerId> excluded;
+    std::function<Lineage()> lineage;
+    std::function<bool()> is_over;
 };
 
 /// How far one other peer can move the attempt; what is further is no honest count.
@@ -82,6 +86,7 @@ class GroupMatching {
     std::optional<MatchOutcome> lead(TimePoint& wake_at);
     std::optional<MatchOutcome> follow(const PeerId& leader, TimePoint& wake_at);
     std::optional<MatchOutcome> wait_for_a_leader(TimePoint& wake_at);
+    std::vector<Lobby::GuestPointer> choose(const std::vector<Lobby::GuestPointer>& members, bool& quorum);
     std::optional<MatchOutcome> begin(const std::vector<Lobby::GuestPointer>& members);
     MatchOutcome fail(const std::string& cause, bool cut_off) const;
     bool is_quorum(const std::vector<Lobby::GuestPointer>& members) const;
@@ -89,6 +94,7 @@ class GroupMatching {
     void try_again(TimePoint& wake_at);
 
     void refresh_expected();
+    void refresh_lineage();
     void take_up_attempt(unsigned attempt);
     void take_up_attempts_of_guests();
     void learn_candidates_from_guests();

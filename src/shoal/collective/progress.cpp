@@ -76,20 +76,24 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
     awaitable<void> stop([[maybe_unused]] std::shared_ptr<TrackerCore> self) {
         if (stopped_) co_return;
         end();
+        // Who leaves in the middle of a round may have taken part in it.
         ProgressRecord record;
         record.sequence = next_sequence();
         record.goodbye = true;
+        record.progress.step = book.own().waiting ? next(book.own().step) : book.own().step;
+        const Bytes words = encode_progress(record);
         // Whoever leaves does not wait for those who do not answer: they will notice by themselves.
         const TimePoint deadline = clock_.now() + kGoodbye;
         TaskGroup goodbyes(network_.executor());
-        goodbyes.spawn(links_->say_goodbye(encode_progress(record), deadline));
-        if (!words_.empty()) goodbyes.spawn(say_goodbye_in_directory(deadline));
+        goodbyes.spawn(links_->say_goodbye(words, deadline));
+        if (!words_.empty()) goodbyes.spawn(say_goodbye_in_directory(words, deadline));
         co_await goodbyes.join();
     }
 
-    awaitable<void> say_goodbye_in_directory(TimePoint deadline) {
+    awaitable<void> say_goodbye_in_directory(Bytes words, TimePoint deadline) {
         try {
-            awaitable<void> publishing = directory_.publish(name_, "", Bytes(), settings_.time_to_live);
+            awaitable<void> publishing =
+                directory_.publish(name_, "", std::move(words), settings_.time_to_live);
             co_await with_deadline(clock_, deadline, std::move(publishing),
                                    "saying goodbye in the directory");
         } catch (const Error& error) {
@@ -247,7 +251,7 @@ class TrackerHandle final : public ProgressTracker {
     SwarmView view() const override { return core_->book.view(); }
     std::vector<Progress> peers() const override { return core_->book.peers(); }
     std::vector<ExpectedPeer> expected(Step step) const override { return core_->expected(step); }
-    bool has_left(const PeerId& peer) const override { return core_->book.has_left(peer); }
+    bool has_left(const PeerId& peer, Step step) const override { return core_->book.has_left(peer, step); }
     void forget(const PeerId& peer) override { core_->forget(peer); }
     void doubt(const PeerId& peer, Duration how_long) override { core_->doubt(peer, how_long); }
     bool batch_is_full() const override { return core_->book.batch_is_full(); }

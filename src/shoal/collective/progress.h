@@ -101,8 +101,9 @@ class ProgressTracker {
     /// Whom a leader at `step` should wait for: live, training, at that step, connected or dialable; and
     /// auxiliary peers.
     virtual std::vector<ExpectedPeer> expected(Step step) const = 0;
-    /// True if the peer said goodbye and nothing since: no quorum needs to wait for it.
-    virtual bool has_left(const PeerId& peer) const = 0;
+    /// True if the newest goodbye of the peer says that it takes part in no round from `step` on, but may
+    /// have before: a quorum of those that led to `step` needs it no longer, even if it has come back since.
+    virtual bool has_left(const PeerId& peer, Step step) const = 0;
     /// A peer is known to be dead (a round lost it and its connection is gone): forget it until it speaks
     /// again.
     virtual void forget(const PeerId& peer) = 0;

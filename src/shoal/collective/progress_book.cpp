@@ -41,6 +41,8 @@ bool ProgressBook::accept(const ProgressRecord& record, Source source, Duration 
     const auto known = entries_.find(peer);
     if (record.goodbye) {
         if (known != entries_.end() && record.sequence <= known->second.sequence) return false;
+        if (left_at_.size() >= kMaximumPeers && !left_at_.contains(peer)) left_at_.erase(left_at_.begin());
+        left_at_[peer] = record.progress.step;
         tombstones_[peer] = {record.sequence, true, now + settings_.time_to_live * 2};
         entries_.erase(peer);
         judge(now);
@@ -115,9 +117,9 @@ void ProgressBook::set_own(Progress own, TimePoint now) {
     judge(now);
 }
 
-bool ProgressBook::has_left(const PeerId& peer) const {
-    const auto grave = tombstones_.find(peer);
-    return grave != tombstones_.end() && grave->second.left;
+bool ProgressBook::has_left(const PeerId& peer, Step step) const {
+    const auto left = left_at_.find(peer);
+    return left != left_at_.end() && left->second == step;
 }
 
 std::vector<Progress> ProgressBook::peers() const {
@@ -155,7 +157,6 @@ void ProgressBook::judge(TimePoint now) {
 std::vector<ExpectedPeer> ProgressBook::expected(
     Step step, TimePoint now, const std::function<bool(const Progress&)>& unreachable) const {
     constexpr double kFactor = 2.0, kSlack = 0.25, kLongest = 60.0, kFirstMicroBatch = 20.0;
-    const TimePoint full_since = full_since_.value_or(now);
     std::vector<ExpectedPeer> all;
     for (const auto& [peer, entry] : entries_) {
         const Progress& progress = entry.progress;
@@ -169,8 +170,8 @@ std::vector<ExpectedPeer> ProgressBook::expected(
         const bool has_speed = progress.micro_batch_seconds > 0;
         const double work = has_speed ? kFactor * progress.micro_batch_seconds : kFirstMicroBatch;
         const double patience = helper ? kSlack : std::min(work + kSlack, kLongest);
-        const TimePoint since =
-            helper ? full_since : std::min(entry.received, full_since + from_seconds(kSlack));
+        TimePoint since = entry.received;
+        if (full_since_) since = helper ? *full_since_ : std::min(since, *full_since_ + from_seconds(kSlack));
         ExpectedPeer one;
         one.peer = peer;
         one.role = progress.role;

@@ -25,7 +25,7 @@ class ProgressBook {
     /// Takes in a record. Returns true if it changed what we know (and false for an old one).
     /// @param alive_for  how long it holds at most, from now
     bool accept(const ProgressRecord& record, Source source, Duration alive_for, TimePoint now);
-    /// The peer said goodbye through the directory, where a goodbye has no sequence number of ours.
+    /// The peer took its record out of the directory, without a word about its step.
     bool depart(const PeerId& peer);
     /// Until it speaks again over a connection, or newly in the directory.
     bool forget(const PeerId& peer);
@@ -39,7 +39,8 @@ class ProgressBook {
     const Progress& own() const { return own_; }
 
     bool knows(const PeerId& peer) const { return entries_.contains(peer); }
-    bool has_left(const PeerId& peer) const;
+    /// ProgressTracker::has_left.
+    bool has_left(const PeerId& peer, Step step) const;
     std::size_t size() const { return entries_.size(); }
     std::vector<Progress> peers() const;
     const SwarmView& view() const { return view_; }
@@ -70,6 +71,7 @@ class ProgressBook {
     Progress own_;
     std::map<PeerId, Entry> entries_;
     std::map<PeerId, Tombstone> tombstones_;
+    std::map<PeerId, Step> left_at_;  ///< of the newest goodbye, with which a peer left the rounds of a step
     std::map<PeerId, TimePoint> doubted_;
     std::map<PeerId, TimePoint>
         grants_;  ///< newcomers that asked the swarm to wait for them, and when it began to

@@ -49,13 +49,14 @@ std::int64_t checked(const PeerId& owner, const char* field, std::uint64_t numbe
 Bytes encode_progress(const ProgressRecord& record) {
     proto::ProgressRecord out;
     out.set_sequence(record.sequence);
+    out.set_step(
+        static_cast<std::uint64_t>(std::clamp<std::int64_t>(value(record.progress.step), 0, kMaximumStep)));
     if (record.goodbye) {
         out.set_goodbye(true);
     } else {
         const Progress& own = record.progress;
         out.set_name(std::string(cut_name(own.name)));
         out.set_role(static_cast<std::uint32_t>(own.role));
-        out.set_step(static_cast<std::uint64_t>(std::clamp<std::int64_t>(value(own.step), 0, kMaximumStep)));
         out.set_samples(
             static_cast<std::uint64_t>(std::clamp<std::int64_t>(value(own.samples), 0, kMaximumSamples)));
         out.set_samples_per_second(brought_into(own.samples_per_second, kMaximumSamplesPerSecond));
@@ -87,6 +88,7 @@ ProgressRecord decode_progress(ByteView bytes, const PeerId& owner) {
     record.sequence = in.sequence();
     record.progress.peer = owner;
     record.goodbye = in.goodbye();
+    record.progress.step = static_cast<Step>(checked(owner, "step", in.step(), kMaximumStep));
     if (record.goodbye) return record;
 
     if (in.name().size() > kMaximumNameBytes) refuse(owner, "name is too long");
@@ -95,7 +97,6 @@ ProgressRecord decode_progress(ByteView bytes, const PeerId& owner) {
     Progress& progress = record.progress;
     progress.name = printable(in.name());
     progress.role = static_cast<Role>(in.role());
-    progress.step = static_cast<Step>(checked(owner, "step", in.step(), kMaximumStep));
     progress.samples =
         static_cast<Samples>(checked(owner, "number of samples", in.samples(), kMaximumSamples));
     progress.samples_per_second = checked(owner, "speed", in.samples_per_second(), kMaximumSamplesPerSecond);

@@ -12,7 +12,7 @@ namespace shoal::collective {
 struct ProgressRecord {
     Progress progress;
     std::uint64_t sequence = 0;
-    bool goodbye = false;  ///< then only progress.peer and sequence mean something
+    bool goodbye = false;  ///< then only progress.peer, progress.step and sequence mean something
 };
 
 // What no honest peer exceeds. Larger claims are refused with the whole record.

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <shoal/proto/collective.pb.h>
 
 #include "shoal/base/error.h"
+#include "shoal/collective/lineage.h"
+#include "shoal/collective/round_messages.h"
 #include "shoal/collective/work_split.h"
 
 namespace shoal::collective {
@@ -53,6 +56,16 @@ bool plausible_offer(const proto::JoinOffer& offer, const JoinLimits& limits) {
     const bool auxiliary = static_cast<Role>(offer.role()) == Role::auxiliary;
     if (auxiliary) return offer.elements() == 0 && offer.weight() == 0;
     return offer.elements() > 0 && offer.elements() <= limits.maximum_elements;
+}
+
+/// Only members of a round name it, and nobody twice.
+bool plausible_lineage(const PeerId& peer, const proto::JoinOffer& offer) {
+    const auto& members = offer.last_members();
+    if (members.empty()) return offer.last_round().empty();
+    if (offer.last_round().size() != RoundId().size() || members.size() > kMaximumLastMembers) return false;
+    if (static_cast<Role>(offer.role()) == Role::auxiliary || offer.newcomer()) return false;
+    return std::adjacent_find(members.begin(), members.end(), std::greater_equal<>()) == members.end() &&
+           std::binary_search(members.begin(), members.end(), member_number(peer));
 }
 
 std::vector<SplitMember> split_members(const std::vector<Join>& members) {
@@ -109,6 +122,7 @@ void check_members(const RoundPlan& plan, const PeerId& from, const Join& own) {
     }
     if (!reduces) refuse(from, "nobody can reduce");
     if (!(weight > 0)) refuse(from, "nobody contributes a sample");
+    if (!may_go_on(plan.members)) refuse(from, "too few members of the last round take part");
     if (plan.members[plan.leader].role == Role::client) refuse(from, "a client leads");
     if (plan.members[plan.self].signed_bytes != own.signed_bytes)
         refuse(from, "this peer's offer was changed");
@@ -153,6 +167,9 @@ std::string sign_join(const Join& join, const std::string& run, const Signer* si
     offer.set_elements(join.elements);
     offer.set_codec(join.codec);
     offer.set_nonce(join.nonce);
+    if (!join.last_members.empty()) offer.set_last_round(join.last_round.data(), join.last_round.size());
+    for (const std::uint64_t member : join.last_members) offer.add_last_members(member);
+    offer.set_newcomer(join.newcomer);
     proto::SignedJoin out;
     out.set_peer(std::string(as_text(join.peer.bytes())));
     out.set_offer(offer.SerializeAsString());
@@ -172,7 +189,8 @@ Join check_join(const std::string& signed_join, const JoinLimits& limits) {
     Join join;
     join.peer = check_signature(in, limits.must_be_signed);
     proto::JoinOffer offer;
-    if (!offer.ParseFromString(in.offer()) || !plausible_offer(offer, limits))
+    if (!offer.ParseFromString(in.offer()) || !plausible_offer(offer, limits) ||
+        !plausible_lineage(join.peer, offer))
         throw Error(ErrorKind::protocol_violation, "sent a join that cannot be", join.peer.short_name());
     join.step = static_cast<Step>(offer.step());
     join.attempt = offer.attempt();
@@ -182,6 +200,9 @@ Join check_join(const std::string& signed_join, const JoinLimits& limits) {
     join.elements = static_cast<std::size_t>(offer.elements());
     join.codec = offer.codec();
     join.nonce = offer.nonce();
+    if (!offer.last_round().empty()) join.last_round = to_round_id(offer.last_round());
+    join.last_members.assign(offer.last_members().begin(), offer.last_members().end());
+    join.newcomer = offer.newcomer();
     join.signed_bytes = signed_join;
     return join;
 }

@@ -35,7 +35,10 @@ struct Join {
     double bandwidth = 0;
     std::size_t elements = 0;  ///< 0 for an auxiliary peer
     std::string codec;
-    std::uint64_t nonce = 0;   ///< of the call of average() that it belongs to
+    std::uint64_t nonce = 0;  ///< of the call of average() that it belongs to
+    RoundId last_round{};     ///< where its state comes from (lineage.h); 0 without last_members
+    std::vector<std::uint64_t> last_members;  ///< member_number of each, ascending
+    bool newcomer = false;
     std::string signed_bytes;  ///< the SignedJoin that it came in, to be passed on as it is
 };
 
@@ -65,8 +68,6 @@ struct Share {
     bool empty() const { return begin == end; }
 };
 
-using RoundId = std::array<std::uint8_t, 16>;
-
 struct RoundPlan {
     RoundId id{};
     Step step{};
@@ -95,7 +96,8 @@ std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Jo
 
 /// Works out the plan from a Begin, whoever passes it on. Throws Error(protocol_violation | corrupted) unless
 /// the leader is a member and has signed it, the members are in order and fit each other (step, attempt,
-/// length, codec), `own` is among them unchanged, somebody contributes a weight and somebody reduces.
+/// length, codec), `own` is among them unchanged, somebody contributes a weight and somebody reduces, and the
+/// group may go on (lineage.h).
 RoundPlan read_begin(const std::string& begin, const Join& own, const JoinLimits& limits,
                      const compress::Codec& codec, std::size_t maximum_group);
 

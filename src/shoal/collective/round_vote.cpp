@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "shoal/base/error.h"
+#include "shoal/collective/stall_watch.h"
 
 namespace shoal::collective {
 namespace {
@@ -22,8 +23,6 @@ Duration retry_of(Duration stall) {
 }  // for a proposal to get through
 constexpr int kPatienceFactor = 8;  // T, before a vote that nobody wins is given up
 constexpr std::size_t kMaximumOutbox = 256;
-constexpr std::uint64_t kBytesThatCount = 1024;  // in a tick; less is keep-alive
-constexpr std::uint64_t kBytesOfABusyLine = 16 * 1024;
 
 RoundMessage vote_message(const VoteMessage& vote) {
     RoundMessage message;
@@ -54,7 +53,7 @@ RoundVote::RoundVote(net::Network& network, Clock& clock, RoundVoteSettings sett
 // ---- what is due
 // ---------------------------------------------------------------------------------------------------------
 
-awaitable<std::optional<VoteValue>> RoundVote::run() {
+awaitable<std::optional<VoteValue>> RoundVote::run(std::function<bool()> give_up) {
     const Self keep = shared_from_this();
     while (!machine_.decision()) {
         const std::uint64_t seen = changed_.count();
@@ -62,7 +61,7 @@ awaitable<std::optional<VoteValue>> RoundVote::run() {
         forgive_own_sleep(now);
         act(now);
         if (machine_.decision()) break;
-        if (cut_off(now)) co_return std::nullopt;
+        if (cut_off(now) && (!may_be_averaged_ || !give_up || give_up())) co_return std::nullopt;
         co_await Changes::wait(changed_, clock_, seen, now + grace_of(settings_.stall_timeout));
     }
     co_return machine_.decision();
@@ -111,6 +110,7 @@ void RoundVote::lead(TimePoint now) {
             value.digest = combine(shares);
             proposed_at_ = now;
             ++proposals_;
+            may_be_averaged_ = true;
             send_all(machine_.propose(std::move(value)));
             return;
         }
@@ -166,7 +166,8 @@ void RoundVote::propose_failed() {
 /// peer's own line is busy, nobody's silence counts.
 void RoundVote::notice_traffic(TimePoint now) {
     std::uint64_t received = 0;
-    for (const net::ConnectionInfo& info : network_.connections()) {
+    const std::vector<net::ConnectionInfo> connections = network_.connections();
+    for (const net::ConnectionInfo& info : connections) {
         const std::optional<std::size_t> member = plan_.index_of(info.peer);
         if (!member) continue;
         Link& link = links_[*member];
@@ -175,7 +176,7 @@ void RoundVote::notice_traffic(TimePoint now) {
         link.bytes = info.bytes_received;
         received += fresh;
     }
-    if (received > kBytesOfABusyLine)
+    if (received > kBytesThatCount * connections.size())
         for (Link& link : links_) link.heard = now;
 }
 
@@ -265,6 +266,7 @@ std::string RoundVote::trouble() const {
 void RoundVote::report_complete(std::vector<Fingerprint> share_digests) {
     observations_[self_].complete = true;
     observations_[self_].digests = std::move(share_digests);
+    if (self_ != leader_) may_be_averaged_ = true;
     last_tick_ = clock_.now() - settings_.stall_timeout;
     changed_.notify();
 }

@@ -10,10 +10,15 @@
 //   well --own or reported blame--> trouble --decision--> decided
 //     \--leader silent or gone----> trouble --no quorum in reach for a stall_timeout--> cut off
 //
+// A member that has told the leader that it is complete (or the leader, once it has proposed 'averaged') must
+// not go its own way before it knows the decision, which the others may have taken: it asks around until
+// give_up().
+//
 // The object outlives run(): until close() it answers members that ask later.
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,8 +47,14 @@ class RoundVote : public std::enable_shared_from_this<RoundVote> {
     void report_complete(std::vector<Fingerprint> share_digests);
     void report_failure(const Blame& blame);
 
-    /// Until the decision; nothing when this member is cut off.
-    awaitable<std::optional<VoteValue>> run();
+    /// Until the decision; nothing when this member is cut off. May be called again then.
+    /// @param give_up  asked when it is cut off although the round may be averaged (in_doubt)
+    awaitable<std::optional<VoteValue>> run(std::function<bool()> give_up);
+
+    /// True if the others may decide that the round is averaged, and this member does not know.
+    /// It has reported that it is complete, so the round may be decided so, now or later.
+    bool may_be_averaged() const { return may_be_averaged_; }
+    bool in_doubt() const { return may_be_averaged_ && !decision(); }
 
     const std::optional<VoteValue>& decision() const { return machine_.decision(); }
     const RoundPlan& plan() const { return plan_; }
@@ -112,6 +123,7 @@ class RoundVote : public std::enable_shared_from_this<RoundVote> {
     std::optional<TimePoint> hopeless_since_;
     TimePoint last_tick_, last_act_, proposed_at_;
     int proposals_ = 0;
+    bool may_be_averaged_ = false;
     bool closed_ = false;
     TaskGroup tasks_;
 };

@@ -1,15 +1,11 @@
 #include "shoal/collective/stall_watch.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace shoal::collective {
 namespace {
 
-/// Less than this between two checks is keep-alive, not work.
-constexpr std::uint64_t kBytesThatCount = 1024;
-/// More than this between two checks, on all connections together, and this peer's own line may be what
-/// delays the rest.
-constexpr std::uint64_t kBytesOfABusyLine = 16 * 1024;
 constexpr int kGapFactor = 4;
 constexpr int kHardLimitFactor = 60;
 
@@ -21,6 +17,7 @@ StallWatch::StallWatch(std::size_t waits, Duration stall_timeout, std::vector<Pe
 void StallWatch::begin(std::size_t wait, TimePoint now) {
     Wait& w = waits_[wait];
     w.active = true;
+    w.waited = Duration(0);
     w.since = w.moved = now;
 }
 
@@ -38,18 +35,22 @@ std::vector<std::size_t> StallWatch::check(TimePoint now, std::span<const net::C
     std::vector<std::size_t> late;
     std::uint64_t received = 0;  // since the last check, on all connections
     for (const net::ConnectionInfo& info : connections) received += info.bytes_received;
-    const bool busy = received > last_received_ + kBytesOfABusyLine;
+    const std::uint64_t fresh = received - std::min(received, last_received_);
+    const std::uint64_t work = kBytesThatCount * connections.size();
     last_received_ = received;
+    const Duration elapsed = now - std::exchange(last_check_, now);
     for (std::size_t i = 0; i < waits_.size(); ++i) {
         Wait& w = waits_[i];
         std::uint64_t bytes = 0;
         for (const net::ConnectionInfo& info : connections)
             if (info.peer == peers_[i]) bytes += info.bytes_received;
-        if (busy || bytes > w.bytes + kBytesThatCount) w.moved = now;
+        const std::uint64_t own = bytes - std::min(bytes, w.bytes);
+        if (fresh > work || own > kBytesThatCount) w.moved = now;
         w.bytes = bytes;
         if (!w.active) continue;
+        if (fresh - std::min(fresh, own) <= work) w.waited += std::min(elapsed, now - w.since);
         const Duration patience = std::max(stall_timeout_, kGapFactor * w.longest_gap);
-        if (now - w.moved > patience || now - w.since > kHardLimitFactor * stall_timeout_) late.push_back(i);
+        if (now - w.moved > patience || w.waited > kHardLimitFactor * stall_timeout_) late.push_back(i);
     }
     return late;
 }

@@ -99,8 +99,26 @@ bool Trainer::companions_are_here() const {
             std::find_if(live.begin(), live.end(), [&](const Progress& p) { return p.peer == peer; });
         return found != live.end();
     };
-    const auto has_left = [&](const PeerId& peer) { return progress_.has_left(peer); };
+    const auto has_left = [&](const PeerId& peer) { return progress_.has_left(peer, step_); };
     return companions_.are_quorate(present, has_left);
+}
+
+Lineage Trainer::lineage() const {
+    return companions_.lineage([this](const PeerId& peer) { return progress_.has_left(peer, step_); });
+}
+
+/// To be asked while there is no quorum.
+bool Trainer::is_quorum_lost() {
+    if (!no_quorum_since_) no_quorum_since_ = clock_.now();
+    return clock_.now() - *no_quorum_since_ >= settings_.lost_quorum_timeout;
+}
+
+void Trainer::go_on_without() {
+    observer_.on_trouble(ErrorKind::timed_out,
+                         "most of the last round's members stay away: going on without them");
+    companions_.begin_anew();
+    averager_.forget_doubt();
+    no_quorum_since_.reset();
 }
 
 /// Returns true when a round may begin; false when the swarm is found to be elsewhere.
@@ -110,19 +128,15 @@ awaitable<bool> Trainer::wait_for_companions() {
         ErrorKind::unreachable,
         "too few of the last round's members are here; waiting for them, or for news of the swarm");
     std::function<bool()> found = [this] { return companions_are_here() || is_behind(); };
-    const TimePoint deadline = clock_.now() + settings_.lost_quorum_timeout;
-    const bool in_time = co_await wait_until(std::move(found), deadline);
-    if (!in_time) {
-        observer_.on_trouble(ErrorKind::timed_out,
-                             "most of the last round's members stay away: going on without them");
-        companions_.clear();
-    }
+    const bool lost_already = is_quorum_lost();
+    const TimePoint deadline = *no_quorum_since_ + settings_.lost_quorum_timeout;
+    const bool in_time = !lost_already && co_await wait_until(std::move(found), deadline);
+    if (!in_time) go_on_without();
     co_return !is_behind();
 }
 
 /// The peers at our step, and all companions: those that may still be taking the last step get the time for
-/// it; those that are not to be heard of are not waited for, but count for the quorum that the round needs
-/// (group_matching.h).
+/// it; those that are not to be heard of are not waited for.
 std::vector<ExpectedPeer> Trainer::expected() const {
     constexpr double kLongest = 60.0;
     std::vector<ExpectedPeer> all = progress_.expected(step_);
@@ -130,7 +144,7 @@ std::vector<ExpectedPeer> Trainer::expected() const {
     for (const PeerId& companion : companions_.last()) {
         const auto is_it = [&companion](const auto& other) { return other.peer == companion; };
         const bool listed = std::any_of(all.begin(), all.end(), is_it);
-        if (listed || companion == network_.self() || progress_.has_left(companion)) continue;
+        if (listed || companion == network_.self() || progress_.has_left(companion, step_)) continue;
         ExpectedPeer one;
         one.peer = companion;
         one.ready_by = decided_at_;
@@ -170,7 +184,27 @@ awaitable<void> Trainer::average() {
         const auto self = weak.lock();
         return self ? self->expected() : std::vector<ExpectedPeer>();
     };
-    const Verdict verdict = co_await averager_.average(std::move(request));
+    request.lineage = [weak = weak_from_this()] {
+        const auto self = weak.lock();
+        return self ? self->lineage() : Lineage();
+    };
+    request.is_over = [weak = weak_from_this()] {
+        const auto self = weak.lock();
+        return self && self->is_behind();
+    };
+    request.give_up = [weak = weak_from_this()] {
+        const auto self = weak.lock();
+        return !self || self->is_quorum_lost() || self->is_behind();
+    };
+    Verdict verdict;
+    try {
+        verdict = co_await averager_.average(std::move(request));
+    } catch (...) {
+        // A goodbye that follows says whether this peer may have taken the step (Progress::waiting).
+        waiting_ = averager_.in_doubt();
+        report();
+        throw;
+    }
     waiting_ = false;
     bytes_sent_ += verdict.report.bytes_sent;
     bytes_received_ += verdict.report.bytes_received;
@@ -193,7 +227,7 @@ awaitable<void> Trainer::average() {
 // The same gradients are offered again at once. The lost peers' samples no longer count, so if the batch is
 // no longer full the swarm first fills it up: a step has its target batch, whoever dies.
 void Trainer::on_failed(const Verdict& verdict) {
-    companions_.decided(verdict.contributors);
+    no_quorum_since_.reset();
     for (const PeerId& lost : verdict.lost) {
         if (lost == network_.self()) continue;
         if (std::find(excluded_.begin(), excluded_.end(), lost) == excluded_.end()) excluded_.push_back(lost);
@@ -206,7 +240,11 @@ void Trainer::on_failed(const Verdict& verdict) {
 }
 
 void Trainer::on_cut_off(const Verdict& verdict) {
-    companions_.undecided(verdict.contributors);
+    const bool wants_members = verdict.contributors.empty() || averager_.in_doubt();
+    if (!wants_members)
+        no_quorum_since_.reset();
+    else if (is_quorum_lost() && !is_behind())
+        go_on_without();
     attempt_ = std::max(attempt_, verdict.attempt) + 1;
     ++failures_;
     observer_.on_trouble(ErrorKind::connection_lost, "cut off from the round of step " +
@@ -241,7 +279,8 @@ double Trainer::swarm_loss(const Verdict& verdict) const {
 // All members hold the same average and the same state, so they find the same when either is not finite: all
 // skip the update and all count the step, and the next batch belongs to the next step everywhere.
 awaitable<void> Trainer::apply(const Verdict& verdict) {
-    companions_.decided(verdict.contributors);
+    companions_.averaged(verdict);
+    no_quorum_since_.reset();
     decided_at_ = clock_.now();
     const double loss = own_loss(), loss_of_all = swarm_loss(verdict);
     bool applied = false;

@@ -52,9 +52,12 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     awaitable<void> average();
     awaitable<bool> wait_for_companions();
     bool companions_are_here() const;
+    Lineage lineage() const;
+    bool is_quorum_lost();
     std::vector<ExpectedPeer> expected() const;
     void on_failed(const Verdict& verdict);
     void on_cut_off(const Verdict& verdict);
+    void go_on_without();
     awaitable<void> back_off();
     awaitable<void> apply(const Verdict& verdict);
     awaitable<void> stay_for_the_last();
@@ -94,6 +97,7 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     std::vector<float> result_, nothing_;
 
     Companions companions_;
+    std::optional<TimePoint> no_quorum_since_;  ///< no round could begin, or be decided, for want of members
     TimePoint decided_at_;
     double apply_seconds_ = 0;
     double last_loss_ = 0;

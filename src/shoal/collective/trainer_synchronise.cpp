@@ -31,7 +31,10 @@ awaitable<void> Trainer::join_run() {
         const bool somebody = co_await wait_until(std::move(heard), alone_at);
         if (!somebody) co_return;
         const SwarmView view = progress_.view();
-        if (view.step == step_ && (view.digest == digest_ || donors(step_, true).empty())) co_return;
+        if (view.step == step_ && (view.digest == digest_ || donors(step_, true).empty())) {
+            if (view.training_peers > 0) companions_.arrive();
+            co_return;
+        }
         const bool done = co_await synchronise();
         if (done) co_return;
     }
@@ -136,7 +139,7 @@ awaitable<bool> Trainer::synchronise() {
     report();
     const std::uint64_t step_now = static_cast<std::uint64_t>(value(progress_.view().step));
     std::function<bool()> news = [this, step_now] {
-        return static_cast<std::uint64_t>(value(progress_.view().step)) != step_now || !is_behind();
+        return static_cast<std::uint64_t>(value(progress_.view().step)) != step_now || !needs_state();
     };
     co_await wait_until(std::move(news), clock_.now() + std::min<Duration>(pause, 5s));
     co_return false;
@@ -148,7 +151,9 @@ awaitable<void> Trainer::take_state(StatePointer state) {
     step_ = state->step;
     digest_ = co_await compute_.digest();
     empty_accumulator();
-    companions_.clear();
+    companions_.arrive();
+    averager_.forget_doubt();
+    no_quorum_since_.reset();
     ahead_since_.reset();
 }
 

@@ -1,0 +1,95 @@
+#include "shoal/collective/round_book.h"
+
+#include <shoal/proto/collective.pb.h>
+
+#include "shoal/base/error.h"
+#include "shoal/collective/round_messages.h"
+#include "shoal/net/rpc.h"
+
+namespace shoal::collective {
+namespace {
+
+/// Rounds whose verdict is remembered for members that ask late.
+constexpr std::size_t kRememberedRounds = 16;
+
+/// Streams that wait for their round to begin here.
+constexpr std::size_t kMaximumWaitingStreams = 1024;
+
+std::size_t member_of(const Round& round, const PeerId& peer) {
+    const std::optional<std::size_t> member = round.vote->plan().index_of(peer);
+    if (!member || *member == round.vote->plan().self)
+        throw Error(ErrorKind::refused, "only members may speak in a round");
+    return *member;
+}
+
+}  // namespace
+
+void RoundBook::add(RoundPointer round) {
+    rounds_.push_back(std::move(round));
+    if (rounds_.size() > kRememberedRounds) {
+        rounds_.front()->vote->close();
+        rounds_.pop_front();
+    }
+    changed_.notify();
+}
+
+void RoundBook::close() {
+    closed_ = true;
+    for (const RoundPointer& round : rounds_) round->vote->close();
+    rounds_.clear();
+    changed_.notify();
+}
+
+awaitable<void> RoundBook::serve_reduce(std::shared_ptr<RoundBook> self, net::StreamPointer stream) {
+    const net::Message message = co_await first_message(self, stream);
+    const auto hello = net::parse_control<proto::ReduceHello>(message, stream->peer());
+    const RoundId id = to_round_id(hello.round());
+    const RoundPointer round = co_await find(self, id);
+    const std::size_t member = member_of(*round, stream->peer());
+    if (!round->reduce) throw Error(ErrorKind::refused, "this round has ended");
+    round->reduce->accept(member, std::move(stream));
+}
+
+awaitable<void> RoundBook::serve_vote(std::shared_ptr<RoundBook> self, net::StreamPointer stream) {
+    const net::Message message = co_await first_message(self, stream);
+    const auto named = net::parse_control<proto::RoundMessage>(message, stream->peer());
+    const RoundId id = to_round_id(named.round());
+    if (named.has_begin() && !self->known(id)) self->lobby_->offer_begin(named.begin().SerializeAsString());
+    const RoundPointer round = co_await find(self, id);
+    const std::size_t member = member_of(*round, stream->peer());
+    const RoundMessage first = decode_round_message(message.control, round->vote->plan().members.size());
+    round->vote->accept(member, std::move(stream), first);
+}
+
+awaitable<net::Message> RoundBook::first_message(std::shared_ptr<RoundBook> self, net::StreamPointer stream) {
+    if (self->waiting_ >= kMaximumWaitingStreams)
+        throw Error(ErrorKind::refused, "too many streams wait here");
+    const TimePoint deadline = self->clock_.now() + self->patience_;
+    std::optional<net::Message> message =
+        co_await with_deadline(self->clock_, deadline, stream->read(), "waiting for the name of a round");
+    if (!message) throw Error(ErrorKind::protocol_violation, "named no round", stream->peer().short_name());
+    co_return std::move(*message);
+}
+
+/// A member may hear of a round from others before the leader's Begin has arrived: wait for it.
+awaitable<RoundPointer> RoundBook::find(std::shared_ptr<RoundBook> self, RoundId id) {
+    const TimePoint deadline = self->clock_.now() + self->patience_;
+    ++self->waiting_;
+    const auto leave = [&self](void*) { --self->waiting_; };
+    const std::unique_ptr<void, decltype(leave)> waiting(self.get(), leave);
+    for (;;) {
+        const std::uint64_t seen = self->changed_.count();
+        if (const RoundPointer round = self->known(id)) co_return round;
+        if (self->closed_ || self->clock_.now() >= deadline)
+            throw Error(ErrorKind::refused, "this round is unknown here");
+        co_await Changes::wait(self->changed_, self->clock_, seen, deadline);
+    }
+}
+
+RoundPointer RoundBook::known(const RoundId& id) const {
+    for (const RoundPointer& round : rounds_)
+        if (round->vote->plan().id == id) return round;
+    return nullptr;
+}
+
+}  // namespace shoal::collective
