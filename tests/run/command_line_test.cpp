@@ -215,6 +215,30 @@ TEST(Status, ShowsAnAuxiliaryPeerOfARun) {
     EXPECT_EQ(helper.wait(), 0);
 }
 
+TEST(Doctor, SaysEveryProblemOfARunFileWithItsLineAsTrainingWould) {
+    const TemporaryFolder folder;
+    write_whole(folder / "run.toml",
+                "[run]\nname = \"x\"\nsteps = 5\n[model]\nkind = \"convnet\"\nsize = \"large\"\n"
+                "[data]\nkind = \"fashion-mnist\"\n[schedule]\nwarmup_steps = 6\n");
+    const Result broken = shoal({"doctor", "run.toml", "--listen", "127.0.0.1"}, folder.path());
+    EXPECT_EQ(broken.code, 1);
+    EXPECT_TRUE(contains(broken.output, "run.toml:6:8: [model] size must be tiny or small for kind convnet"))
+        << broken.output;
+    EXPECT_TRUE(contains(broken.output, "run.toml:10:16: [schedule] warmup_steps 6 is beyond the end"));
+    EXPECT_TRUE(contains(broken.output, "TCP port")) << "it examines the rest all the same";
+
+    write_whole(folder / "run.toml",
+                "[run]\nname = \"x\"\n[model]\nkind = \"convnet\"\n[data]\nkind = \"fashion-mnist\"\n");
+    const Result good = shoal({"doctor", "run.toml", "--listen", "127.0.0.1"}, folder.path());
+    EXPECT_TRUE(contains(good.output, "fine   run file      run.toml")) << good.output;
+    EXPECT_FALSE(std::filesystem::exists(folder / "shoal-x")) << "it leaves nothing behind";
+
+    const Result missing = shoal({"doctor", "no.toml", "--listen", "127.0.0.1"}, folder.path());
+    EXPECT_EQ(missing.code, 1);
+    EXPECT_TRUE(contains(missing.output, "wrong  run file      cannot read the run file no.toml"))
+        << missing.output;
+}
+
 TEST(Handshake, APeerWithOtherSettingsLearnsWhichOneDiffers) {
     const TemporaryFolder folder;
     write_whole(folder / "run.toml",
