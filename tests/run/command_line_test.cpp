@@ -239,6 +239,41 @@ TEST(Doctor, SaysEveryProblemOfARunFileWithItsLineAsTrainingWould) {
         << missing.output;
 }
 
+TEST(Seed, ACopiedFolderIsAnErrorThatNamesTheKey) {
+    const TemporaryFolder folder;
+    write_whole(folder / "run.toml",
+                "[run]\nname = \"demo\"\n[data]\nkind = \"fashion-mnist\"\n[model]\nkind = \"convnet\"\n");
+    Program first(program_folder() / "shoal",
+                  {"seed", "run.toml", "--auxiliary", "--listen", "127.0.0.1", "--folder", "a"},
+                  folder.path());
+    const std::string port = port_in(first.line_with("listens on port"));
+    std::filesystem::create_directory(folder / "b");
+    std::filesystem::copy_file(folder / "a/key.pem", folder / "b/key.pem");
+    const Result copy = shoal({"seed", "run.toml", "--auxiliary", "--listen", "127.0.0.1", "--folder", "b",
+                               "--bootstrap", "127.0.0.1:" + port},
+                              folder.path());
+    EXPECT_EQ(copy.code, 2);
+    EXPECT_TRUE(contains(copy.errors, "127.0.0.1:" + port + ": another process there has this peer's key"))
+        << copy.errors;
+    first.signal(SIGTERM);
+    EXPECT_EQ(first.wait(), 0) << "the first is not disturbed";
+}
+
+TEST(CommandLine, InitMakesNoFolderThatIsMissing) {
+    const TemporaryFolder folder;
+    const Result result = shoal({"init", "missing/run.toml"}, folder.path());
+    EXPECT_EQ(result.code, 2);
+    EXPECT_TRUE(contains(result.errors, "there is no folder ")) << result.errors;
+    EXPECT_FALSE(std::filesystem::exists(folder / "missing"));
+}
+
+TEST(CommandLine, TheHelpOfStatusNamesEveryStateThatATableCanShow) {
+    const TemporaryFolder folder;
+    const Result help = shoal({"status", "--help"}, folder.path());
+    for (const char* state : {"equal", "N behind", "N ahead", "loading", "DIFFERS"})
+        EXPECT_TRUE(contains(help.output, "\n  " + std::string(state) + " ")) << state;
+}
+
 TEST(Handshake, APeerWithOtherSettingsLearnsWhichOneDiffers) {
     const TemporaryFolder folder;
     write_whole(folder / "run.toml",
