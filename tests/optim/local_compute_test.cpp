@@ -2,6 +2,7 @@
 #include "shoal/optim/local_compute.h"
 
 #include <asio/co_spawn.hpp>
+#include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>
 #include <cmath>
 #include <gtest/gtest.h>
@@ -58,11 +59,14 @@ class LocalComputeTest : public testing::Test {
         asio::io_context context;
         std::exception_ptr failure;
         std::optional<T> result;
+        bool ended = false;
         asio::co_spawn(context, std::move(task), [&](std::exception_ptr error, T value) {
             failure = std::move(error);
             if (!failure) result = std::move(value);
+            ended = true;
         });
-        context.run();
+        const auto waiting = asio::make_work_guard(context);  // the compute thread comes back to it
+        while (!ended) context.run_one();
         if (failure) std::rethrow_exception(failure);
         return std::move(*result);
     }
