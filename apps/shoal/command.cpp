@@ -88,6 +88,10 @@ std::string full_name(const CLI::App* app) {
 
 }  // namespace
 
+void describe(CLI::App& app, const std::string& more) {
+    app.description(app.get_description() + ".\n\n" + more + "\n");
+}
+
 struct LogOptions::Values {
     bool verbose = false;
     std::string level;

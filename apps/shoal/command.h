@@ -25,6 +25,9 @@ struct Command {
     std::function<std::function<int()>(CLI::App&)> declare;
 };
 
+/// Gives a sub-command more help, behind the summary that it was added with.
+void describe(CLI::App& app, const std::string& more);
+
 /// Parses and runs. @param elsewhere  sub-commands of the other program, for the list in the help.
 int run_program(int argc, char** argv, const std::vector<Command>& commands,
                 const std::vector<Command>& elsewhere);

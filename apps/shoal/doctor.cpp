@@ -11,11 +11,14 @@ namespace shoal::app {
 namespace {
 
 int examine(const RunOptions& options, const LogOptions& log, bool json) {
-    const run::RunDefinition definition = options.load(run::Purpose::meeting);
+    const auto [definition, about_file] = run::examine_run_file(options.file(), options.overrides());
     std::vector<run::Finding> findings =
         run::judge_machine(run::look_at_machine(definition.peer_folder()), definition);
-    for (auto& more :
-         {run::judge_files(definition), run::try_network(definition, log.log("doctor", LogLevel::error))})
+    const std::vector<run::Finding> about_folder = {run::judge_folder(definition.peer_folder())};
+    const std::vector<run::Finding> about_data =
+        options.file().empty() ? std::vector<run::Finding>() : run::judge_files(definition);
+    for (const auto& more : {about_folder, about_file, about_data,
+                             run::try_network(definition, log.log("doctor", LogLevel::error))})
         findings.insert(findings.end(), more.begin(), more.end());
     std::fputs((json ? run::to_json(findings) + "\n" : run::to_text(findings)).c_str(), stdout);
     return run::something_is_wrong(findings) ? kFailure : 0;
@@ -30,12 +33,16 @@ Command doctor_command() {
     command.declare = [](CLI::App& app) -> std::function<int()> {
         app.description(
             "Examines this machine and tells in plain words what would go wrong, and what to do about it:\n"
-            "cores, memory, open files, the variant of OpenBLAS, disk; the run file and its files; whether "
+            "cores, memory, open files, the variant of OpenBLAS, disk; whether the peer's folder can be "
+            "written\n"
+            "and is free; the run file, as `shoal train` would read it, every problem with its line; whether "
+            "its\n"
+            "data, vocabulary and model files are there and look like what they should be; whether the port "
+            "is\n"
+            "free for TCP and UDP; each bootstrap address with the cause if it does not answer; and, with "
             "the\n"
-            "port is free for TCP and UDP; each bootstrap address with the cause if it does not answer; and, "
-            "with\n"
-            "the help of the peers that do, the clock, the bandwidth, and whether this machine can be "
-            "reached from\n"
+            "help of the peers that do, the clock, the bandwidth, and whether this machine can be reached "
+            "from\n"
             "outside. Exit code 1 if something is wrong. Works without a run file, too.\n"
             "Example: shoal doctor run.toml --port 31337 --bootstrap host:31337");
         const RunOptions options(app, RunOptions::File::optional, {"run", "network", "peer", "data"});

@@ -18,6 +18,10 @@ int write_template(const std::string& file) {
     }
     if (std::filesystem::exists(file))
         throw Error(ErrorKind::bad_input, file + " exists already; nothing was overwritten");
+    const auto folder = std::filesystem::absolute(file).parent_path();
+    if (!std::filesystem::is_directory(folder))
+        throw Error(ErrorKind::bad_input,
+                    "there is no folder " + folder.string() + " to write " + file + " to");
     run::AtomicFile out(file);
     out.write(as_bytes(run::definition_template()));
     out.commit();

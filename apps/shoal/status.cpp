@@ -63,6 +63,7 @@ Command status_command() {
             "bytes sent and received, and whether each holds the same parameters as the others:\n"
             "  equal     the same bits as most peers of this step\n"
             "  N behind  at an earlier step, about to catch up\n"
+            "  N ahead   at a later step than most: the others are about to follow\n"
             "  loading   downloading the state\n"
             "  DIFFERS   other parameters at the same step: will load the state anew\n"
             "Only looks; takes no part. Example: shoal status --bootstrap host:31337 --watch");

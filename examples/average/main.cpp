@@ -2,10 +2,11 @@
 // same mean.
 #include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
-#include <atomic>
+#include <asio/ip/tcp.hpp>
+#include <asio/use_future.hpp>
 #include <cstdio>
-#include <span>
-#include <sys/mman.h>
+#include <future>
+#include <map>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,32 +14,36 @@
 #include "shoal/net/tcp_network.h"
 
 using namespace shoal;
-struct Peer {  // what the processes tell each other in shared memory; between machines, shoal::dht does this
-    PeerId id;
-    std::atomic<std::uint16_t> port;
+using namespace std::chrono_literals;
+
+struct Peer {  // keys and addresses are agreed before; among strangers, shoal::dht finds them
+    std::shared_ptr<KeyPair> key = std::make_shared<KeyPair>(KeyPair::generate());
+    net::Endpoint address;
 };
 
-awaitable<std::vector<net::Endpoint>> find(std::span<Peer> peers, PeerId id) {
-    std::vector<net::Endpoint> found;
-    for (const Peer& peer : peers)
-        if (peer.id == id) found.push_back(net::Endpoint{"127.0.0.1", peer.port});
-    co_return found;
+awaitable<std::vector<net::Endpoint>> just(net::Endpoint address) {
+    co_return std::vector{address};
 }
 
-int run(std::span<Peer> peers, std::size_t self) {
+int average(const std::vector<Peer>& peers, std::size_t self, const int (&starting)[2]) {
     asio::io_context context;
     RealClock clock;
-    auto key = std::make_shared<KeyPair>(KeyPair::generate());
-    const auto network = net::make_tcp_network(context.get_executor(), clock, *key, {}, {});
-    network->set_resolver([peers](PeerId id) { return find(peers, id); });
-    peers[self].id = network->self();
-    peers[self].port = net::listen_port(*network);
+    net::NetworkSettings listening;
+    listening.listen_host = peers[self].address.host;
+    listening.listen_port = peers[self].address.port;
+    const auto network =
+        net::make_tcp_network(context.get_executor(), clock, *peers[self].key, listening, {});
+    close(starting[1]);
+    for (char none; read(starting[0], &none, 1) > 0;)
+        continue;  // until all have closed it: all listen, or died
+    std::map<PeerId, net::Endpoint> others;
     for (const Peer& peer : peers)
-        while (peer.port == 0) usleep(1000);
+        if (&peer != &peers[self]) others[peer.key->peer_id()] = peer.address;
+    network->set_resolver([&others](PeerId id) { return just(others.at(id)); });
 
     collective::AveragerSettings settings;
     settings.run = "example";
-    settings.signer = key;
+    settings.signer = peers[self].key;
     const auto averager = collective::make_averager(*network, clock, Random::from_entropy(), settings, {});
     const std::vector<float> mine(4, static_cast<float>(self));
     std::vector<float> mean(mine.size());
@@ -46,26 +51,37 @@ int run(std::span<Peer> peers, std::size_t self) {
     request.contribution = mine;
     request.result = mean;
     request.weight = 1;
-    const TimePoint ready_by = clock.now() + std::chrono::seconds(5);
-    request.expected = [peers, ready_by] {
+    request.expected = [&others, ready_by = clock.now() + 10s] {
         std::vector<collective::ExpectedPeer> expected;
-        for (const Peer& peer : peers) expected.push_back({peer.id, collective::Role::full, ready_by});
+        for (const auto& [id, address] : others) expected.push_back({id, collective::Role::full, ready_by});
         return expected;
     };
-    collective::Verdict verdict;
-    const auto done = [&](std::exception_ptr, collective::Verdict v) { verdict = v, context.stop(); };
-    asio::co_spawn(context, averager->average(request), done);
-    context.run();
-    std::printf("process %zu: %s, mean %g\n", self, std::string(to_string(verdict.outcome)).c_str(), mean[0]);
+    auto ended = asio::co_spawn(context, averager->average(request), asio::use_future);
+    while (ended.wait_for(0s) != std::future_status::ready) context.run_one();  // waits inside
+    const collective::Verdict verdict = ended.get();
+    if (verdict.outcome != collective::Verdict::Outcome::averaged ||
+        verdict.contributors.size() != peers.size())
+        throw std::runtime_error("not all took part; " + verdict.cause);
+    std::printf("process %zu: the average is %g\n", self, mean[0]);
     return mean[0] == 1 ? 0 : 1;  // of 0, 1 and 2
 }
 
-int main() {
-    void* memory = mmap(nullptr, 3 * sizeof(Peer), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    const std::span<Peer> peers(new (memory) Peer[3], 3);
-    for (std::size_t i = 0; i < 3; ++i)
-        if (fork() == 0) return run(peers, i);
+int main() try {
+    std::vector<Peer> peers(3);
+    asio::io_context context;
+    for (Peer& peer : peers) {  // the kernel names a free port
+        const asio::ip::tcp::acceptor acceptor(context, {asio::ip::make_address("127.0.0.1"), 0});
+        peer.address = net::Endpoint{"127.0.0.1", acceptor.local_endpoint().port()};
+    }
+    int starting[2];
+    if (pipe(starting) != 0) return 1;
+    for (std::size_t self = 0; self < peers.size(); ++self)
+        if (fork() == 0) return average(peers, self, starting);
+    close(starting[1]);
     int failures = 0;
-    for (int status = 0; wait(&status) > 0;) failures += status != 0;
-    return failures;
+    for (int status = 0; wait(&status) > 0;) failures += status == 0 ? 0 : 1;
+    return failures == 0 ? 0 : 1;
+} catch (const std::exception& error) {
+    std::fprintf(stderr, "average: %s\n", error.what());
+    return 1;
 }

@@ -7,6 +7,8 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "shoal/lab/peers_folder.h"
+
 namespace shoal::lab {
 namespace {
 
@@ -40,6 +42,50 @@ TEST(Swarm, trains_on_through_a_death_and_takes_a_newcomer_in) {
     EXPECT_EQ(read_whole(folder / "swarm/loss.png").substr(1, 3), "PNG");
     for (const char* said : {"full-2 is killed", "full-4 contributes", "summary", "equal, digest"})
         EXPECT_NE(swarm.output().find(said), std::string::npos) << said;
+}
+
+TEST(LabFolder, what_another_has_made_is_never_deleted) {
+    const TemporaryFolder folder;
+    std::filesystem::create_directory(folder / "peers");
+    run::write_whole(folder / "peers/precious", "mine");
+    data::testing_support::write_text(folder / "text.txt", data::testing_support::sample_text());
+    for (const std::vector<std::string>& arguments :
+         {std::vector<std::string>{"lab", "faults", "--folder", folder.path()},
+          std::vector<std::string>{"lab", "swarm", "--text", folder / "text.txt", "--folder",
+                                   folder.path()}}) {
+        Program lab(program_folder() / "shoal", arguments, folder.path());
+        EXPECT_EQ(lab.wait(), 2);
+        EXPECT_NE(lab.errors().find("was not made by shoal lab, so nothing in it is deleted"),
+                  std::string::npos)
+            << lab.errors();
+        EXPECT_EQ(read_whole(folder / "peers/precious"), "mine");
+    }
+}
+
+TEST(LabFolder, its_own_is_emptied_for_the_next_experiment) {
+    const TemporaryFolder folder;
+    make_peers_folder(folder.path());
+    run::write_whole(folder / "peers/old", "");
+    make_peers_folder(folder.path());
+    EXPECT_FALSE(std::filesystem::exists(folder / "peers/old"));
+    make_peers_folder(folder.path());
+}
+
+TEST(LabHelp, every_sub_command_is_listed_with_a_whole_sentence) {
+    const TemporaryFolder folder;
+    for (const auto& [command, sentence] :
+         {std::pair("lab",
+                    "\n  swarm                           Five peers train one ALBERT; one is killed and a "
+                    "fresh one "
+                    "joins\n"),
+          std::pair(
+              "bench",
+              "\n  dht                             Publish, read and push in the directory, also with nodes "
+              "killed\n")}) {
+        Program help(program_folder() / "shoal", {command, "--help"}, folder.path());
+        EXPECT_EQ(help.wait(), 0);
+        EXPECT_NE(help.output().find(sentence), std::string::npos) << help.output();
+    }
 }
 
 }  // namespace

@@ -183,6 +183,100 @@ TEST_F(Train, what_is_wrong_is_one_clear_message_and_a_non_zero_exit) {
     }
 }
 
+TEST_F(Train, a_checkpoint_folder_that_cannot_be_written_ends_it_before_anything_is_trained) {
+    auto peer = start("a", {"--set", "checkpoints.folder=run.toml/checkpoints"});
+    EXPECT_EQ(peer->wait(), 2);
+    EXPECT_NE(peer->errors().find("no checkpoint can be written in run.toml/checkpoints"), std::string::npos)
+        << peer->errors();
+    EXPECT_EQ(peer->output().find("step "), std::string::npos) << peer->output();
+}
+
+TEST_F(Train, a_last_checkpoint_that_cannot_be_written_is_an_error) {
+    auto peer = start("a", {});
+    peer->line_with("step 2/");
+    std::filesystem::remove_all(folder_ / "a/checkpoints");
+    write_whole(folder_ / "a/checkpoints", "a file stands in the way");
+    peer->signal(SIGTERM);
+    EXPECT_EQ(peer->wait(), 1);
+    EXPECT_NE(peer->errors().find("shoal: error: the last checkpoint, of step "), std::string::npos)
+        << peer->errors();
+}
+
+TEST_F(Train, a_checkpoint_notes_the_step_and_digest_that_the_metrics_have) {
+    auto peer = start("a", {"--set", "checkpoints.every=2"});
+    peer->line_with("step 5/");
+    peer->signal(SIGTERM);
+    ASSERT_EQ(peer->wait(), 0) << peer->errors();
+    std::map<std::int64_t, std::string> digests;
+    for (const auto& step : events("a", "step")) digests[step["step"]] = step["digest"];
+    int compared = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_ / "a/checkpoints")) {
+        if (entry.path().extension() != ".json") continue;
+        const auto info = nlohmann::json::parse(read_whole(entry.path()));
+        if (!digests.count(info["step"])) continue;  // an update that ended after the signal
+        EXPECT_EQ(info["digest"], digests[info["step"]]);
+        ++compared;
+    }
+    EXPECT_GE(compared, 2);
+}
+
+/// A TorchScript model of images, with the body of its forward.
+void make_script(const std::filesystem::path& file, const std::string& forward) {
+    write_whole(file.string() + ".py", R"(
+import sys, torch
+from torch import Tensor
+class Model(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(7, 3)
+    def forward(self, images: Tensor, classes: Tensor) -> Tensor:
+        )" + forward + R"(
+torch.jit.script(Model()).save(sys.argv[1])
+)");
+    const std::string make = "/usr/bin/python3 " + file.string() + ".py " + file.string();
+    ASSERT_EQ(std::system(make.c_str()), 0);
+}
+
+TEST_F(Train, a_model_that_gives_no_finite_loss_is_reported_once_and_ends_with_an_error) {
+    make_script(folder_ / "nan.pt", "return self.head.weight.sum() * float('nan')");
+    auto peer = start("a", {"--set", "model.kind=torchscript", "--set", "model.file=nan.pt"});
+    EXPECT_EQ(peer->wait(std::chrono::seconds(100)), 2);
+    EXPECT_NE(peer->errors().find("shoal: error: 100 micro-batches in a row had a loss or a gradient"),
+              std::string::npos)
+        << peer->errors();
+    const std::string said = peer->output(), told = "not finite";
+    const std::size_t first = said.find(told);
+    ASSERT_NE(first, std::string::npos) << said;
+    EXPECT_EQ(said.find(told, first + 1), std::string::npos) << said;
+    EXPECT_EQ(events("a", "trouble").size(), 1U);
+    std::int64_t dropped = 0;
+    for (const auto& line : events("a", "micro_batch")) dropped += line["dropped"].get<std::int64_t>();
+    EXPECT_EQ(dropped, 99) << "the hundredth ends it";
+}
+
+TEST_F(Train, a_model_that_does_not_fit_its_data_says_so_in_one_line) {
+    make_script(folder_ / "shapes.pt", "return self.head(images).mean()");
+    auto peer = start("a", {"--set", "model.kind=torchscript", "--set", "model.file=shapes.pt"});
+    EXPECT_EQ(peer->wait(), 2);
+    const std::string said = peer->errors();
+    EXPECT_NE(
+        said.find("shapes.pt fails in forward: RuntimeError: mat1 and mat2 shapes cannot be multiplied"),
+        std::string::npos)
+        << said;
+    EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
+}
+
+TEST_F(Train, the_console_counts_the_peers_that_contributed_samples) {
+    auto peer = start("a", {"--set", "run.steps=3"});
+    const std::string port = port_of(*peer);
+    Program helper(program_folder() / "shoal",
+                   {"seed", "run.toml", "--auxiliary", "--set", "run.steps=3", "--folder", "helper",
+                    "--bootstrap", "127.0.0.1:" + port},
+                   folder_.path());
+    EXPECT_NE(peer->line_with("step 3/").find(" samples by 1 peers in "), std::string::npos);
+    EXPECT_EQ(peer->wait(), 0) << peer->errors();
+}
+
 TEST_F(Train, a_damaged_checkpoint_is_named_and_nothing_is_started_over_it) {
     {
         auto peer = start("a", {});

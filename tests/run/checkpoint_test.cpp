@@ -9,6 +9,7 @@
 
 #include "shoal/base/error.h"
 #include "shoal/run/safetensors.h"
+#include "shoal/run/state_digest.h"
 
 namespace shoal::run {
 namespace {
@@ -30,7 +31,7 @@ CheckpointInfo info_at(std::int64_t step) {
     CheckpointInfo info;
     info.step = static_cast<Step>(step);
     info.run = "test";
-    info.digest = {.low = 1, .high = 0xfedcba9876543210ULL};
+    info.digest = digest_of(state_at(step));
     info.seed = 7;
     info.data_position = 1234;
     info.learning_rate = 0.1;
@@ -107,6 +108,41 @@ TEST_F(Checkpoints, ADamagedOneIsSkippedLeftAsItIsAndTheOneBeforeIsTaken) {
     EXPECT_EQ(latest(), 10);
     EXPECT_EQ(read_whole(open().tensor_file(Step{20})), damaged);
     EXPECT_THROW(open().read(Step{20}), Error);
+}
+
+TEST_F(Checkpoints, AreNotWrittenUnderTheStepOrDigestOfAnotherState) {
+    CheckpointInfo other_step = info_at(10);
+    other_step.digest = digest_of(state_at(11));
+    EXPECT_THROW(open().write(other_step, state_at(11), kLayout), Error);
+    CheckpointInfo other_digest = info_at(11);
+    other_digest.digest = digest_of(state_at(10));
+    EXPECT_THROW(open().write(other_digest, state_at(11), kLayout), Error);
+    EXPECT_TRUE(open().steps().empty());
+}
+
+TEST_F(Checkpoints, OneWhoseNotedDigestIsAnotherStatesIsDamaged) {
+    write(10);
+    write(20);
+    std::string info = read_whole(open().info_file(Step{20}));
+    const std::string right = digest_of(state_at(20)).hex(), wrong = digest_of(state_at(10)).hex();
+    info.replace(info.find(right), right.size(), wrong);
+    write_whole(open().info_file(Step{20}), info);
+    EXPECT_THROW(open().read(Step{20}), Error);
+    EXPECT_EQ(latest(), 10);
+}
+
+TEST_F(Checkpoints, AFolderThatCannotBeWrittenIsRefusedBeforeAnythingIsTrained) {
+    open().prepare();
+    EXPECT_TRUE(std::filesystem::is_empty(folder_.path() / "checkpoints"));
+    write_whole(folder_ / "file", "");
+    const CheckpointFolder impossible(folder_ / "file/checkpoints", 3, Log());
+    try {
+        impossible.prepare();
+        FAIL();
+    } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::bad_input);
+        EXPECT_NE(std::string(error.what()).find("checkpoints.folder"), std::string::npos);
+    }
 }
 
 TEST_F(Checkpoints, IfAllAreDamagedNothingIsStartedOverThem) {

@@ -215,6 +215,65 @@ TEST(Status, ShowsAnAuxiliaryPeerOfARun) {
     EXPECT_EQ(helper.wait(), 0);
 }
 
+TEST(Doctor, SaysEveryProblemOfARunFileWithItsLineAsTrainingWould) {
+    const TemporaryFolder folder;
+    write_whole(folder / "run.toml",
+                "[run]\nname = \"x\"\nsteps = 5\n[model]\nkind = \"convnet\"\nsize = \"large\"\n"
+                "[data]\nkind = \"fashion-mnist\"\n[schedule]\nwarmup_steps = 6\n");
+    const Result broken = shoal({"doctor", "run.toml", "--listen", "127.0.0.1"}, folder.path());
+    EXPECT_EQ(broken.code, 1);
+    EXPECT_TRUE(contains(broken.output, "run.toml:6:8: [model] size must be tiny or small for kind convnet"))
+        << broken.output;
+    EXPECT_TRUE(contains(broken.output, "run.toml:10:16: [schedule] warmup_steps 6 is beyond the end"));
+    EXPECT_TRUE(contains(broken.output, "TCP port")) << "it examines the rest all the same";
+
+    write_whole(folder / "run.toml",
+                "[run]\nname = \"x\"\n[model]\nkind = \"convnet\"\n[data]\nkind = \"fashion-mnist\"\n");
+    const Result good = shoal({"doctor", "run.toml", "--listen", "127.0.0.1"}, folder.path());
+    EXPECT_TRUE(contains(good.output, "fine   run file      run.toml")) << good.output;
+    EXPECT_FALSE(std::filesystem::exists(folder / "shoal-x")) << "it leaves nothing behind";
+
+    const Result missing = shoal({"doctor", "no.toml", "--listen", "127.0.0.1"}, folder.path());
+    EXPECT_EQ(missing.code, 1);
+    EXPECT_TRUE(contains(missing.output, "wrong  run file      cannot read the run file no.toml"))
+        << missing.output;
+}
+
+TEST(Seed, ACopiedFolderIsAnErrorThatNamesTheKey) {
+    const TemporaryFolder folder;
+    write_whole(folder / "run.toml",
+                "[run]\nname = \"demo\"\n[data]\nkind = \"fashion-mnist\"\n[model]\nkind = \"convnet\"\n");
+    Program first(program_folder() / "shoal",
+                  {"seed", "run.toml", "--auxiliary", "--listen", "127.0.0.1", "--folder", "a"},
+                  folder.path());
+    const std::string port = port_in(first.line_with("listens on port"));
+    std::filesystem::create_directory(folder / "b");
+    std::filesystem::copy_file(folder / "a/key.pem", folder / "b/key.pem");
+    const Result copy = shoal({"seed", "run.toml", "--auxiliary", "--listen", "127.0.0.1", "--folder", "b",
+                               "--bootstrap", "127.0.0.1:" + port},
+                              folder.path());
+    EXPECT_EQ(copy.code, 2);
+    EXPECT_TRUE(contains(copy.errors, "127.0.0.1:" + port + ": another process there has this peer's key"))
+        << copy.errors;
+    first.signal(SIGTERM);
+    EXPECT_EQ(first.wait(), 0) << "the first is not disturbed";
+}
+
+TEST(CommandLine, InitMakesNoFolderThatIsMissing) {
+    const TemporaryFolder folder;
+    const Result result = shoal({"init", "missing/run.toml"}, folder.path());
+    EXPECT_EQ(result.code, 2);
+    EXPECT_TRUE(contains(result.errors, "there is no folder ")) << result.errors;
+    EXPECT_FALSE(std::filesystem::exists(folder / "missing"));
+}
+
+TEST(CommandLine, TheHelpOfStatusNamesEveryStateThatATableCanShow) {
+    const TemporaryFolder folder;
+    const Result help = shoal({"status", "--help"}, folder.path());
+    for (const char* state : {"equal", "N behind", "N ahead", "loading", "DIFFERS"})
+        EXPECT_TRUE(contains(help.output, "\n  " + std::string(state) + " ")) << state;
+}
+
 TEST(Handshake, APeerWithOtherSettingsLearnsWhichOneDiffers) {
     const TemporaryFolder folder;
     write_whole(folder / "run.toml",

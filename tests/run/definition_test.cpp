@@ -147,6 +147,16 @@ INSTANTIATE_TEST_SUITE_P(
                 "run.toml:2:8: [run] name may have letters, digits, '-', '_' and '.' only, not \"/\""},
         BadFile{"BadAddress", "[data]", "[network]\nbootstrap = [\"nowhere\"]\n[data]",
                 "run.toml:11:13: [network] bootstrap \"nowhere\" is no address of the form host:port"},
+        BadFile{
+            "SeveralBadAddresses", "[data]", "[network]\nbootstrap = [\"nowhere\", \"a:1\", \"b:0\"]\n[data]",
+            "run.toml:11:13: [network] bootstrap \"nowhere\" is no address of the form host:port; \"b:0\" "
+            "is no address of the form host:port"},
+        BadFile{"LossyStateCodec", "[schedule]", "[averaging]\nstate_codec = \"fp16\"\n[schedule]",
+                "run.toml:16:15: [averaging] state_codec must be one of fp32, not \"fp16\""},
+        BadFile{"HeadsThatDoNotDivideThePreset", "size = \"tiny\"", "heads = 5",
+                "run.toml:8:9: [model] hidden_size 128 cannot be divided among 5 heads"},
+        BadFile{"FiltersOfAnAlbert", "size = \"tiny\"", "filters = 16",
+                "run.toml:8:11: [model] filters is for kind convnet, not albert"},
         BadFile{"SectionAsValue", "[run]\nname", "peer = 3\n[run]\nname",
                 "run.toml:1:8: 'peer' must be a section [peer], not a whole number"},
         BadFile{"WarmupBeyondEnd", "warmup_steps = 20", "warmup_steps = 301",
@@ -163,6 +173,40 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"MicroBatchTooLarge", "[data]", "[data]\nmicro_batch_size = 513",
                 "run.toml:11:20: [data] micro_batch_size 513 is larger than [run] target_batch_size 512"}),
     [](const auto& parameter) { return parameter.param.sentence; });
+
+/// A file that trains a ConvNet, with one more line in [model], which is the third.
+std::string convnet_with(const std::string& line) {
+    return "[model]\nkind = \"convnet\"\n" + line +
+           "\n[run]\nname = \"x\"\n[data]\nkind = \"fashion-mnist\"\n";
+}
+
+TEST(RunDefinition, FiltersThatAConvNetCannotHaveAreRefusedWithTheirPlace) {
+    for (const std::string filters : {"20", "65536", "4104", "-8", "7"})
+        EXPECT_EQ(problems_of(convnet_with("filters = " + filters)),
+                  "run.toml:3:11: [model] filters must be a multiple of 8 up to 4096, not " + filters);
+    for (const char* filters : {"0", "8", "4096"})
+        EXPECT_EQ(problems_of(convnet_with(std::string("filters = ") + filters)), "no problem");
+}
+
+TEST(RunDefinition, WhatBelongsToAnotherKindOfModelIsRefusedUnlessItIsTheDefault) {
+    EXPECT_EQ(problems_of(convnet_with("heads = 5")),
+              "run.toml:3:9: [model] heads is for kind albert, not convnet");
+    EXPECT_EQ(problems_of(convnet_with("heads = 0")), "no problem");
+    const std::string script =
+        replaced(convnet_with("file = \"m.pt\"\nsize = \"small\""), "convnet", "torchscript");
+    EXPECT_EQ(problems_of(script),
+              "run.toml:4:8: [model] size is for kind albert and convnet, not torchscript");
+}
+
+TEST(RunDefinition, EachProblemCanBeHadAlone) {
+    try {
+        parse_definition(convnet_with("filters = 20\nsteps = 1"), "run.toml", {}, Purpose::training);
+        FAIL();
+    } catch (const DefinitionError& error) {
+        ASSERT_EQ(error.problems().size(), 2U);
+        EXPECT_EQ(error.problems()[1], "run.toml:4:1: unknown key 'steps' in [model] (it belongs in [run])");
+    }
+}
 
 TEST(RunDefinition, SyntaxErrorsHaveAPlaceToo) {
     EXPECT_EQ(problems_of("[run]\nname = albert\n").substr(0, 36), "run.toml:2:8: this is not TOML: Erro");
@@ -285,6 +329,8 @@ TEST_F(AgreedSettingsTest, HoldWhatAllPeersShareAndNothingOfTheirOwn) {
     EXPECT_EQ(value_of(d, "data.path"), "absent");
     EXPECT_EQ(value_of(d, "data.micro_batch_size"), "absent");
     EXPECT_EQ(value_of(d, "peer.name"), "absent");
+    EXPECT_EQ(value_of(d, "model.heads"), "0");
+    EXPECT_EQ(value_of(d, "model.filters"), "absent") << "an albert has none";
 }
 
 TEST_F(AgreedSettingsTest, AStatedHashStandsForAFileThatIsNotThereAndIsHeldAgainstOneThatIs) {

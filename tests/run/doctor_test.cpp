@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "shoal/run/folder.h"
 #include "shoal/run/status.h"
 
 namespace shoal::run {
@@ -78,6 +79,8 @@ TEST(Doctor, NamesFilesThatAreMissingOrEmpty) {
     const TemporaryFolder folder;
     RunDefinition definition;
     EXPECT_TRUE(judge_files(definition).empty());
+    definition.data.path = folder.path();
+    EXPECT_NE(judge_files(definition).at(0).text.find("is a folder"), std::string::npos);
     definition.data.path = folder / "text";
     definition.data.vocabulary = folder / "vocabulary";
     write_whole(folder / "text", "");
@@ -89,6 +92,46 @@ TEST(Doctor, NamesFilesThatAreMissingOrEmpty) {
     write_whole(folder / "text", "words");
     write_whole(folder / "vocabulary", "words");
     EXPECT_FALSE(something_is_wrong(judge_files(definition)));
+}
+
+TEST(Doctor, NamesTheImageFilesThatAFolderLacks) {
+    const TemporaryFolder folder;
+    RunDefinition definition;
+    definition.data.kind = "images";
+    definition.data.path = folder.path();
+    for (const char* name :
+         {"train-images-idx3-ubyte", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte"})
+        write_whole(folder / name, "x");
+    EXPECT_NE(judge_files(definition).at(0).text.find("lacks t10k-labels-idx1-ubyte"), std::string::npos);
+    write_whole(folder / "t10k-labels-idx1-ubyte.gz", "x");
+    EXPECT_FALSE(something_is_wrong(judge_files(definition)));
+}
+
+TEST(Doctor, TellsATorchScriptFileFromAnotherByItsFirstBytes) {
+    const TemporaryFolder folder;
+    RunDefinition definition;
+    definition.model.kind = "torchscript";
+    definition.model.file = folder / "model.pt";
+    EXPECT_TRUE(something_is_wrong(judge_files(definition))) << "it does not exist";
+    write_whole(folder / "model.pt", "PK\x03");
+    EXPECT_TRUE(something_is_wrong(judge_files(definition)));
+    write_whole(folder / "model.pt", "PK\x03\x04 and more");
+    EXPECT_FALSE(something_is_wrong(judge_files(definition)));
+}
+
+TEST(Doctor, SaysThatAFolderIsInUseOrNoFolderAtAllAndLeavesNoTrace) {
+    const TemporaryFolder folder;
+    EXPECT_EQ(judge_folder(folder / "new/peer").level, Level::fine);
+    EXPECT_FALSE(std::filesystem::exists(folder / "new"));
+    write_whole(folder / "file", "");
+    EXPECT_EQ(judge_folder(folder / "file/peer").level, Level::wrong);
+    {
+        const PeerFolder used(folder / "peer");
+        const Finding finding = judge_folder(folder / "peer");
+        EXPECT_EQ(finding.level, Level::wrong);
+        EXPECT_NE(finding.text.find("in use by process"), std::string::npos);
+    }
+    EXPECT_EQ(judge_folder(folder / "peer").level, Level::fine);
 }
 
 TEST(Doctor, LooksAtThisMachine) {

@@ -87,6 +87,102 @@ TEST(Metrics, CountersAddUpAndGaugesShowTheLastValue) {
     EXPECT_EQ(table.get("shoal_failures_total", {{"cause", "refused"}}), 1);
 }
 
+/// A clock whose time the test sets.
+class SetClock final : public Clock {
+  public:
+    TimePoint now() const override { return now_; }
+    WallTime wall_now() const override { return WallTime(); }
+    awaitable<void> sleep_until(TimePoint) override { co_return; }
+    void advance(Duration by) { now_ = now_ + by; }
+
+  private:
+    TimePoint now_{};
+};
+
+TEST(Metrics, MicroBatchesAreSummedUpToALineASecond) {
+    const TemporaryFolder folder;
+    SetClock clock;
+    {
+        Metrics metrics(folder / "m", clock, Log());
+        for (const double loss : {1.0, 2.0, 4.0}) {
+            metrics.on_micro_batch({.samples = Samples{8}, .loss = loss, .seconds = 0.25}, {});
+            clock.advance(std::chrono::milliseconds(400));
+        }
+        metrics.on_micro_batch({.loss = std::nan(""), .seconds = 0.25, .dropped = true}, {});  // after 1.2 s
+        metrics.on_micro_batch({.samples = Samples{8}, .loss = 8, .seconds = 0.25}, {});
+        metrics.on_step(Step{1}, 2.5, 2.5, 1.0, {});
+        metrics.on_micro_batch({.samples = Samples{8}, .loss = 16, .seconds = 0.25}, {});
+    }
+    const auto lines = lines_of(folder / "m");
+    ASSERT_EQ(lines.size(), 5U);
+    EXPECT_EQ(lines[0].at("samples"), 8) << "the first is told at once";
+    EXPECT_EQ(lines[1].at("samples"), 16);
+    EXPECT_EQ(lines[1].at("micro_batches"), 3);
+    EXPECT_EQ(lines[1].at("dropped"), 1);
+    EXPECT_EQ(lines[1].at("loss"), 3) << "the mean of those that count";
+    EXPECT_EQ(lines[1].at("seconds"), 0.75);
+    EXPECT_EQ(lines[2].at("loss"), 8) << "a step's micro-batches come before it";
+    EXPECT_EQ(lines[3].at("event"), "step");
+    EXPECT_EQ(lines[4].at("loss"), 16) << "nothing is lost at the end";
+}
+
+TEST(Metrics, AFileThatIsFullBecomesTheOlderOneAndThereAreNeverMoreThanTwo) {
+    const TemporaryFolder folder;
+    RealClock clock;
+    {
+        Metrics metrics(folder / "metrics.jsonl", clock, Log(), 1000);
+        for (int i = 0; i < 100; ++i) metrics.note("started", {{"number", std::to_string(i)}});
+    }
+    const auto newest = lines_of(folder / "metrics.jsonl"), older = lines_of(folder / "metrics.old.jsonl");
+    EXPECT_LE(std::filesystem::file_size(folder / "metrics.jsonl"), 1000U);
+    EXPECT_LE(std::filesystem::file_size(folder / "metrics.old.jsonl"), 1000U);
+    EXPECT_EQ(newest.back().at("number"), "99");
+    EXPECT_EQ(std::stoi(older.back().at("number").get<std::string>()) + 1,
+              std::stoi(newest.front().at("number").get<std::string>()));
+    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 2);
+}
+
+TEST(Metrics, TroubleThatRepeatsItselfIsCountedButWrittenOnceUntilTheNextStep) {
+    const TemporaryFolder folder;
+    RealClock clock;
+    Metrics metrics(folder / "m", clock, Log());
+    for (int i = 0; i < 10; ++i) metrics.on_trouble(ErrorKind::bad_input, "dropped");
+    metrics.on_step(Step{1}, 1, 1, 1, {});
+    metrics.on_trouble(ErrorKind::bad_input, "dropped");
+    EXPECT_EQ(lines_of(folder / "m").size(), 3U);
+    EXPECT_EQ(metrics.table().get("shoal_failures_total", {{"cause", "bad_input"}}), 11);
+}
+
+TEST(Metrics, FailedAndCutOffRoundsAreCountedByCauseAndEveryCauseIsThereFromTheStart) {
+    using Outcome = collective::Verdict::Outcome;
+    RealClock clock;
+    Metrics metrics({}, clock, Log());
+    for (const char* cause : {"peer_lost", "not_finite", "different_results", "no_group", "cut_off"})
+        EXPECT_NE(
+            metrics.table().text().find("shoal_failures_total{cause=\"" + std::string(cause) + "\"} 0\n"),
+            std::string::npos)
+            << cause;
+    const auto round = [&metrics](Outcome outcome, const std::string& cause, std::size_t members) {
+        collective::Verdict verdict;
+        verdict.outcome = outcome;
+        verdict.cause = cause;
+        verdict.contributors.resize(members);
+        metrics.on_round(Step{1}, verdict);
+        return std::string(cause_word(verdict));
+    };
+    EXPECT_EQ(round(Outcome::failed, "peer ab: its results do not arrive", 3), "peer_lost");
+    EXPECT_EQ(round(Outcome::failed, "peer ab: contributed numbers that are not finite", 3), "not_finite");
+    EXPECT_EQ(round(Outcome::failed, "peer ab: holds different results than the others", 3),
+              "different_results");
+    EXPECT_EQ(round(Outcome::failed, "nobody with samples has joined", 0), "no_group");
+    EXPECT_EQ(round(Outcome::cut_off, "no majority; first trouble: numbers that are not finite", 3),
+              "cut_off");
+    for (const char* cause : {"peer_lost", "not_finite", "different_results", "no_group", "cut_off"})
+        EXPECT_EQ(metrics.table().get("shoal_failures_total", {{"cause", cause}}), 1) << cause;
+    metrics.on_round(Step{2}, averaged_by_two());
+    EXPECT_EQ(metrics.table().get("shoal_failures_total", {{"cause", "peer_lost"}}), 1);
+}
+
 TEST(MetricsTable, WritesTheExpositionFormat) {
     MetricsTable table;
     table.declare("b_total", MetricsTable::Type::counter, "Counts.");

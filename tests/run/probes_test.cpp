@@ -1,10 +1,13 @@
 // What peers tell whoever asks, and what they refuse.
 #include "shoal/run/probes.h"
 
+#include <algorithm>
 #include <gtest/gtest.h>
+#include <limits>
 #include <shoal/proto/probe.pb.h>
 
 #include "shoal/base/error.h"
+#include "shoal/base/random.h"
 #include "shoal/net/rpc.h"
 #include "shoal/run/addresses.h"
 #include "shoal/run/version.h"
@@ -107,6 +110,105 @@ TEST_F(Probes, GarbageIsRefused) {
         EXPECT_THROW(run(net::call(*us_.network, *us_.clock, other_.id, method, garbage, deadline())), Error);
     }
     EXPECT_NO_THROW(run(ask_about(*us_.network, *us_.clock, other_.id, deadline())));
+}
+
+/// Random bytes, or good ones with a few changed, cut off or doubled.
+Bytes spoilt(const Bytes& good, Random& random) {
+    if (random.below(4) == 0) {
+        Bytes noise(random.below(200));
+        for (auto& byte : noise) byte = static_cast<std::uint8_t>(random.below(256));
+        return noise;
+    }
+    Bytes bytes = good;
+    for (std::uint64_t i = 0, changes = 1 + random.below(4); i < changes && !bytes.empty(); ++i)
+        bytes[random.below(bytes.size())] = static_cast<std::uint8_t>(random.below(256));
+    if (random.below(4) == 0) bytes.resize(random.below(bytes.size() + 1));
+    if (random.below(8) == 0) bytes.insert(bytes.end(), good.begin(), good.end());
+    return bytes;
+}
+
+bool is_harmless(const std::string& text, std::size_t maximum) {
+    const auto controls = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+    return text.size() <= maximum && std::none_of(text.begin(), text.end(), controls);
+}
+
+TEST_F(Probes, SpoiltAnswersAreRefusedOrGiveTextsThatHarmNoTerminal) {
+    proto::About about;
+    about.set_version("\x1b[2J" + std::string(100, 'v'));
+    about.set_run(std::string(100, '\n'));
+    about.set_name("alice");
+    about.set_seen_address("1.2.3.4:5");
+    about.set_wall_time_milliseconds(std::numeric_limits<std::int64_t>::min());
+    proto::DialBackReply reply;
+    reply.set_host("1.2.3.4");
+    reply.set_tcp_cause(std::string(1000, '\x07'));
+    Random random(12);
+    token_.reset();
+    Bytes answer;
+    for (const char* method : {"shoal/about", "shoal/dial_back"})
+        net::serve_calls(*other_.network, *other_.clock, method,
+                         [&answer](PeerId, net::Message) -> awaitable<net::Message> {
+                             struct Answer {
+                                 static awaitable<net::Message> with(Bytes bytes) {
+                                     net::Message message(std::move(bytes));
+                                     co_return message;
+                                 }
+                             };
+                             return Answer::with(answer);
+                         });
+    int understood = 0;
+    for (int round = 0; round < 500; ++round) {
+        try {
+            answer = round == 0 ? net::to_control(about) : spoilt(net::to_control(about), random);
+            const PeerAbout found = run(ask_about(*us_.network, *us_.clock, other_.id, deadline()));
+            EXPECT_TRUE(is_harmless(found.version, 32) && is_harmless(found.run, 40));
+            EXPECT_TRUE(is_harmless(found.name, 24) && is_harmless(found.seen_address, 80));
+            answer = spoilt(net::to_control(reply), random);
+            const DialBackResult result =
+                run(ask_to_dial_back(*us_.network, *us_.clock, other_.id, 1, 0, Bytes(), deadline()));
+            EXPECT_TRUE(is_harmless(result.host, 80) && is_harmless(result.tcp_cause, 300));
+            ++understood;
+        } catch (const Error& error) {
+            EXPECT_EQ(error.kind(), ErrorKind::protocol_violation) << error.what();
+        }
+    }
+    EXPECT_GT(understood, 0);
+    EXPECT_LT(understood, 500);
+}
+
+/// Sends bytes as the first message of a stream, and reads what comes back until there is no more.
+awaitable<std::uint64_t> send_to(net::Network& network, PeerId peer, const char* service, Bytes bytes) {
+    std::uint64_t received = 0;
+    try {
+        const net::StreamPointer stream = co_await network.open(peer, service);
+        co_await stream->write(bytes, ByteView());
+        stream->finish();
+        std::optional<net::Message> message = co_await stream->read();
+        while (message) {
+            received += message->payload.size();
+            message = co_await stream->read();
+        }
+    } catch (const Error& error) {
+        EXPECT_NE(error.kind(), ErrorKind::timed_out) << error.what();
+    }
+    co_return received;
+}
+
+TEST_F(Probes, SpoiltQuestionsDisturbNobody) {
+    proto::DialBackRequest dial_back;
+    dial_back.set_tcp_port(70'000);
+    dial_back.set_udp_token("eight888");  // of a wrong length: nothing is sent
+    proto::BandwidthRequest bandwidth;
+    bandwidth.set_bytes_down(1000);
+    Random random(13);
+    for (int round = 0; round < 300; ++round) {
+        Bytes first = spoilt(net::to_control(dial_back), random);
+        run(send_to(*us_.network, other_.id, "shoal/dial_back", std::move(first)));
+        Bytes second = spoilt(net::to_control(bandwidth), random);
+        EXPECT_LE(run(send_to(*us_.network, other_.id, "shoal/bandwidth", std::move(second))),
+                  16U * 1024 * 1024);
+    }
+    EXPECT_EQ(run(ask_about(*us_.network, *us_.clock, other_.id, deadline())).name, "alice");
 }
 
 TEST(Addresses, ComeBackAsManyAsFit) {

@@ -24,7 +24,8 @@ void declare_all_reduce(CLI::App& bench, const Chosen& chosen) {
     auto options = std::make_shared<lab::BenchAllReduceOptions>();
     CLI::App* app =
         bench.add_subcommand("allreduce", "Whole averaging rounds among processes, beside gloo and Open MPI");
-    app->description(
+    describe(
+        *app,
         "Processes on loopback average a vector: matching, all-reduce and vote, with TLS and without. gloo's "
         "ring and Open MPI's all-reduce of the same\n"
         "fp32 vector run in turns with ours. The ratios are medians over turns.");
@@ -48,7 +49,8 @@ void declare_all_reduce(CLI::App& bench, const Chosen& chosen) {
 void declare_round(CLI::App& bench, const Chosen& chosen) {
     auto options = std::make_shared<lab::BenchRoundOptions>();
     CLI::App* app = bench.add_subcommand("round", "What a round costs beyond moving its bytes");
-    app->description(
+    describe(
+        *app,
         "Time from 'everybody ready' to 'everybody has the agreed average', minus the time in which bare "
         "streams move the same bytes.");
     app->add_option("--peers", options->peers, "Processes")->capture_default_str()->check(CLI::Range(2, 64));
@@ -66,7 +68,8 @@ void declare_dht(CLI::App& bench, const Chosen& chosen) {
     auto options = std::make_shared<lab::BenchDhtOptions>();
     CLI::App* app =
         bench.add_subcommand("dht", "Publish, read and push in the directory, also with nodes killed");
-    app->description(
+    describe(
+        *app,
         "Real directory nodes with UDP sockets on loopback, in one process: latency and success of publish, "
         "read and watch, with all nodes alive,\n"
         "with some of them killed, and with some gone without a trace (their machine, not only the "

@@ -16,7 +16,8 @@ void declare_swarm(CLI::App& lab, const Chosen& chosen) {
     auto options = std::make_shared<lab::SwarmOptions>();
     CLI::App* app =
         lab.add_subcommand("swarm", "Five peers train one ALBERT; one is killed and a fresh one joins");
-    app->description(
+    describe(
+        *app,
         "Starts three full peers, one in client mode and one auxiliary, as processes of this machine with "
         "different speeds. They pre-train a\n"
         "small ALBERT on the text, live in the terminal. Midway full-2 gets kill -9 and full-4 joins. Ends "
@@ -41,7 +42,8 @@ void declare_swarm(CLI::App& lab, const Chosen& chosen) {
 void declare_faults(CLI::App& lab, const Chosen& chosen) {
     auto options = std::make_shared<lab::FaultsOptions>();
     CLI::App* app = lab.add_subcommand("faults", "Every fault in every phase of a step, against six peers");
-    app->description(
+    describe(
+        *app,
         "Six peers train a small ConvNet on Fashion-MNIST. A random one is killed (kill -9), frozen "
         "(SIGSTOP) or loses all its connections, in\n"
         "turn while it computes, matches, sends, reduces and shares state. Reports seconds lost per fault, "

@@ -104,6 +104,12 @@ std::filesystem::path own_program() {
 }
 
 std::vector<std::string> LineTail::new_lines() {
+    std::error_code error;
+    const auto size = static_cast<std::streamoff>(std::filesystem::file_size(file_, error));
+    if (!error && size < offset_) {  // it was begun anew (run/metrics.h)
+        offset_ = 0;
+        partial_.clear();
+    }
     std::ifstream input(file_, std::ios::binary);
     if (!input || !input.seekg(offset_)) return {};
     std::vector<std::string> lines;

@@ -13,6 +13,7 @@
 #include "shoal/base/error.h"
 #include "shoal/base/random.h"
 #include "shoal/lab/peer_process.h"
+#include "shoal/lab/peers_folder.h"
 
 namespace shoal::lab {
 
@@ -39,8 +40,7 @@ class Faults {
   public:
     explicit Faults(const FaultsOptions& options) : options_(options), random_(options.seed) {
         options_.folder = std::filesystem::absolute(options_.folder);
-        std::filesystem::remove_all(options_.folder / "peers");
-        std::filesystem::create_directories(options_.folder / "peers");
+        make_peers_folder(options_.folder);
     }
 
     awaitable<void> run() {

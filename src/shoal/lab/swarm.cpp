@@ -14,6 +14,7 @@
 #include "shoal/data/vocabulary.h"
 #include "shoal/lab/live_view.h"
 #include "shoal/lab/peer_process.h"
+#include "shoal/lab/peers_folder.h"
 #include "shoal/lab/swarm_summary.h"
 
 namespace shoal::lab {
@@ -83,6 +84,7 @@ void Swarm::prepare() {
         throw Error(ErrorKind::bad_input,
                     "no text to train on: pass --text FILE (./run makes one from Debian's debian-handbook)");
     options_.text = std::filesystem::absolute(options_.text);
+    make_peers_folder(options_.folder);
     const auto vocabulary = options_.folder / "vocabulary.model";
     if (!std::filesystem::exists(vocabulary)) {
         fmt::print("training a vocabulary of {} pieces on {} ...\n", kVocabularySize,
@@ -90,8 +92,6 @@ void Swarm::prepare() {
         std::fflush(stdout);
         data::train_vocabulary(options_.text, kVocabularySize, vocabulary);
     }
-    std::filesystem::remove_all(options_.folder / "peers");
-    std::filesystem::create_directories(options_.folder / "peers");
     port_ = free_port();
     write_run_file();
 }

@@ -31,7 +31,8 @@ struct Race {
     const Duration timeout;
     std::optional<Link> winner;
     std::vector<Failure> failures;
-    bool own_address = false;  ///< one of them is our own
+    bool own_address = false;             ///< one of them is our own
+    std::optional<CopiedKey> copied_key;  ///< one of them has our key, but is another process
     std::size_t running = 0;
     Signal changed;
     TaskGroup attempts;
@@ -91,6 +92,9 @@ awaitable<void> attempt(Race& race, tcp::endpoint endpoint) {
         if (!race.winner) race.winner.emplace(std::move(link));
     } catch (const OwnAddress& error) {
         race.own_address = true;
+        race.failures.emplace_back(shown.to_string(), error.kind(), error.what());
+    } catch (const CopiedKey& error) {
+        race.copied_key.emplace(error);
         race.failures.emplace_back(shown.to_string(), error.kind(), error.what());
     } catch (const Error& error) {
         std::string cause = error.what();
@@ -165,6 +169,7 @@ awaitable<Link> dial_first(std::shared_ptr<LinkContext> context, Clock& clock,
     // The attempts use `race`; settle() waits for all of them, also if this coroutine is cancelled.
     race.attempts.spawn(run_race(race, std::move(targets)));
     co_await race.attempts.settle();
+    if (!race.winner && race.copied_key && !expected) throw CopiedKey(*race.copied_key);
     if (!race.winner && race.own_address && !expected) throw OwnAddress();
     if (!race.winner) throw_all(race.failures);
     co_return std::move(*race.winner);

@@ -188,6 +188,16 @@ awaitable<Agreement> greet_as_dialler(BytePipe& pipe, Greeting ours) {
     co_return Agreement(std::move(theirs), reader.take_rest());
 }
 
+awaitable<std::uint64_t> ask_instance(BytePipe& pipe, Greeting ours) {
+    Bytes hello;
+    append_frame(hello, FrameType::hello, 0, serialise(ours));
+    co_await send(pipe, std::move(hello));
+    FrameReader reader(pipe);
+    const FrameHeader header = co_await reader.next();
+    const Greeting theirs = expect_greeting(header, reader.body());
+    co_return theirs.instance;
+}
+
 awaitable<Agreement> greet_as_acceptor(BytePipe& pipe, Greeting ours, Admission admission) {
     FrameReader reader(pipe);
     const FrameHeader header = co_await reader.next();

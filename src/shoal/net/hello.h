@@ -56,6 +56,9 @@ struct Agreement {
 /// Exchanges greetings over a fresh pipe. Throws Error(refused) with the reason, Error(protocol_violation) if
 /// the other side is no Shoal peer, Error(connection_lost). No time limit of its own.
 awaitable<Agreement> greet_as_dialler(BytePipe& pipe, Greeting ours);
+/// Only asks which instance of a peer is at the other end (Greeting::instance): for a peer that finds its own
+/// key there. Throws as above.
+awaitable<std::uint64_t> ask_instance(BytePipe& pipe, Greeting ours);
 awaitable<Agreement> greet_as_acceptor(BytePipe& pipe, Greeting ours, Admission admission);
 
 }  // namespace shoal::net

@@ -26,6 +26,14 @@ awaitable<Secured> secure(std::shared_ptr<LinkContext> context, tcp::socket sock
     co_return Secured(std::move(pipe), peer);
 }
 
+/// Our own key answers: it is we ourselves, or a process that has a copy of it.
+awaitable<void> refuse_own_key(std::shared_ptr<LinkContext> context, BytePipe& pipe) {
+    Greeting greeting = context->greeting;
+    const std::uint64_t instance = co_await ask_instance(pipe, std::move(greeting));
+    if (instance == context->greeting.instance) throw OwnAddress();
+    throw CopiedKey(context->self);
+}
+
 }  // namespace
 
 LinkContext::LinkContext(KeyPair own_key, Encryption how, Greeting own_greeting)
@@ -38,7 +46,7 @@ LinkContext::LinkContext(KeyPair own_key, Encryption how, Greeting own_greeting)
 awaitable<Link> link_as_dialler(std::shared_ptr<LinkContext> context, tcp::socket socket,
                                 std::optional<PeerId> expected) {
     Secured secured = co_await secure(context, std::move(socket), false);
-    if (secured.peer == context->self) throw OwnAddress();
+    if (secured.peer == context->self) co_await refuse_own_key(context, *secured.pipe);
     if (expected && secured.peer != *expected) {
         throw Error(ErrorKind::refused, "is peer " + secured.peer.short_name() + ", not " +
                                             expected->short_name() +

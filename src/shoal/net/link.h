@@ -28,6 +28,15 @@ class OwnAddress : public Error {
     OwnAddress() : Error(ErrorKind::refused, "is this peer itself") {}
 };
 
+/// At the dialled address is another process with this peer's key: each would take the other for itself.
+class CopiedKey : public Error {
+  public:
+    explicit CopiedKey(const PeerId& self)
+        : Error(ErrorKind::bad_input, "another process there has this peer's key (peer " + self.short_name() +
+                                          "): its folder or key file was copied. Give each peer its own: "
+                                          "delete the copied key.pem, or give another --folder") {}
+};
+
 struct Link {
     Link(std::unique_ptr<BytePipe> p, PeerId id, bool dialled, Agreement a)
         : pipe(std::move(p)), peer(id), dialled_by_us(dialled), agreement(std::move(a)) {}

@@ -114,7 +114,8 @@ class Network {
 
     /// Dials an address whose owner is not yet known (a bootstrap address) and returns who answered. An
     /// existing connection to that peer is kept and used. Returns self() if the address is our own. Throws
-    /// Error(unreachable | refused | timed_out) with the cause.
+    /// Error(unreachable | refused | timed_out) with the cause; Error(bad_input) if another process there has
+    /// our key.
     virtual awaitable<PeerId> dial(Endpoint endpoint) = 0;
 
     /// Peers with a live connection now.

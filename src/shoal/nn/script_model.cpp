@@ -10,6 +10,18 @@
 namespace shoal::nn {
 namespace {
 
+/// The last line that says something: libtorch puts a trace through the model's source before it.
+std::string cause_in(std::string_view text) {
+    std::string cause;
+    while (!text.empty()) {
+        const std::size_t end = std::min(text.find('\n'), text.size());
+        const std::string_view line = text.substr(0, end);
+        if (line.find_first_not_of(" ~^<>-.") != std::string_view::npos) cause = line;
+        text.remove_prefix(std::min(end + 1, text.size()));
+    }
+    return cause;
+}
+
 class ScriptModel final : public FlatModel {
   public:
     ScriptModel(const std::string& file, int threads, torch::jit::Module module)
@@ -131,9 +143,9 @@ class ScriptModel final : public FlatModel {
         try {
             result = module_.forward(std::move(inputs));
         } catch (const c10::Error& error) {
-            refuse("fails in forward: " + std::string(error.what_without_backtrace()));
+            refuse("fails in forward: " + cause_in(error.what_without_backtrace()));
         } catch (const std::exception& error) {
-            refuse("fails in forward: " + std::string(error.what()));
+            refuse("fails in forward: " + cause_in(error.what()));
         }
         if (!result.isTensor())
             refuse("returns " + result.tagKind() +

@@ -12,6 +12,7 @@
 
 #include "shoal/base/async.h"
 #include "shoal/base/error.h"
+#include "shoal/run/state_digest.h"
 
 namespace shoal::optim {
 
@@ -38,6 +39,8 @@ struct LocalCompute::Worker {
     std::vector<float> sum;   ///< of gradients over samples
     std::vector<float> mean;  ///< what contribution() showed last, or the clipped average
     std::int64_t samples = 0;
+    int dropped_in_a_row = 0;
+    Step step{};  ///< that the parameters have reached
     std::vector<std::vector<float>>
         before;  ///< parameters and optimizer state before the step, to take it back
     asio::thread_pool thread{1};
@@ -52,6 +55,8 @@ struct LocalCompute::Worker {
     void remember();
     void take_back();
     bool is_finite() const;
+    bool update(Step from, std::span<const float> average);
+    void on_dropped();
 };
 
 MicroBatchResult LocalCompute::Worker::micro_batch() {
@@ -65,6 +70,9 @@ MicroBatchResult LocalCompute::Worker::micro_batch() {
         result.samples = loss.samples;
         add_to(sum, gradient);
         samples += value(loss.samples);
+        dropped_in_a_row = 0;
+    } else {
+        on_dropped();
     }
     const Duration computed = std::chrono::steady_clock::now() - start;
     // A volunteer lends a share of the machine only: rest in proportion. Nothing waits for this thread but
@@ -75,6 +83,18 @@ MicroBatchResult LocalCompute::Worker::micro_batch() {
     }
     result.seconds = seconds(std::chrono::steady_clock::now() - start);
     return result;
+}
+
+/// One bad micro-batch may be followed by good ones; a hundred show that none will be.
+void LocalCompute::Worker::on_dropped() {
+    if (++dropped_in_a_row >= settings.maximum_dropped)
+        throw Error(ErrorKind::bad_input,
+                    std::to_string(dropped_in_a_row) +
+                        " micro-batches in a row had a loss or a gradient that is not finite: there is "
+                        "nothing to learn from. Look for what is wrong in the model or the data, or give a "
+                        "lower schedule.learning_rate");
+    const Duration pause = std::chrono::milliseconds(1) * (1 << std::min(dropped_in_a_row, 16));
+    std::this_thread::sleep_for(std::min(pause, settings.longest_pause));
 }
 
 std::span<const float> LocalCompute::Worker::contribution() {
@@ -110,7 +130,14 @@ bool LocalCompute::Worker::is_finite() const {
     return std::all_of(parts.begin(), parts.end(), [](const auto& part) { return all_finite(part.values); });
 }
 
+/// The step is counted whether or not its average could be used, as all peers do.
 bool LocalCompute::Worker::apply(Step from, std::span<const float> average) {
+    const bool used = update(from, average);
+    step = next(from);
+    return used;
+}
+
+bool LocalCompute::Worker::update(Step from, std::span<const float> average) {
     if (average.size() != sum.size())
         throw Error(ErrorKind::invalid_argument, "the average has another length than the parameters");
     clear();
@@ -149,16 +176,15 @@ void LocalCompute::Worker::load(const State& state) {
         const auto& values = state.sections[index++].values;
         std::copy(values.begin(), values.end(), part.values.begin());
     }
+    step = state.step;
     clear();
 }
 
 Fingerprint LocalCompute::Worker::digest() const {
-    Fingerprint whole = fingerprint(as_bytes(std::span<const float>(source.parameters())));
-    for (const auto& part : optimizer.state()) {
-        const Fingerprint next_part = fingerprint(as_bytes(std::span<const float>(part.values)), whole.low);
-        whole = {next_part.low ^ whole.high, next_part.high};
-    }
-    return whole;
+    run::StateDigest digest;
+    digest.add(source.parameters());
+    for (const auto& part : optimizer.state()) digest.add(part.values);
+    return digest.value();
 }
 
 LocalCompute::LocalCompute(GradientSource& source, Optimizer& optimizer, ScheduleSettings schedule,
@@ -212,6 +238,16 @@ awaitable<StatePointer> LocalCompute::snapshot(Step step) {
     auto job = [worker = worker_, step]() -> StatePointer {
         auto state = std::make_shared<State>();
         state->step = step;
+        state->sections = worker->copy_sections();
+        return state;
+    };
+    co_return co_await offload(compute_thread(), std::move(job));
+}
+
+awaitable<StatePointer> LocalCompute::held_state() {
+    auto job = [worker = worker_]() -> StatePointer {
+        auto state = std::make_shared<State>();
+        state->step = worker->step;
         state->sections = worker->copy_sections();
         return state;
     };

@@ -19,12 +19,18 @@ struct LocalComputeSettings {
     double clip_gradient_norm = 0;  ///< of the swarm's average; 0: no clipping
     double load =
         1;  ///< share of the time that is computed, in (0, 1]; the rest is left to the machine's owner
+    int maximum_dropped = 100;  ///< micro-batches in a row that are not finite until micro_batch() gives up
+    Duration longest_pause =
+        std::chrono::milliseconds(100);  ///< after one that was dropped: doubles up to this from 1 ms
     int niceness = 5;  ///< of the compute thread, so that the protocol thread is never starved by it; 0 to 19
 };
 
 /// Implements collective::Compute. Every method runs its work on one compute thread, first come first served,
 /// so that an abandoned call can never overlap a later one; the spans and states that come back belong to the
 /// protocol thread until the next call.
+///
+/// A micro-batch whose loss or gradient is not finite is dropped, and a growing pause follows; when too many
+/// are dropped in a row, micro_batch() throws Error(bad_input): model or data give nothing to learn from.
 ///
 /// Gradients are accumulated as sums over samples in fp32, one addition a micro-batch, in the order of the
 /// micro-batches. A step that does not end finite is taken back from a copy that is kept (memory: parameters
@@ -46,6 +52,10 @@ class LocalCompute final : public collective::Compute {
     awaitable<collective::StatePointer> snapshot(Step step) override;
     awaitable<void> load(collective::StatePointer state) override;
     awaitable<double> held_out_loss() override;
+
+    /// A copy of the state that is held now, with the step that apply() and load() brought it to. After an
+    /// apply() that nobody waited for (a cancellation) that is a later one than its caller knows of.
+    awaitable<collective::StatePointer> held_state();
 
     /// Runs a function with the source on the compute thread (to write a checkpoint, to read the data
     /// position).

@@ -1,6 +1,7 @@
 #include "shoal/run/bootstrap.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 namespace shoal::run {
@@ -19,7 +20,8 @@ struct Bootstrap::State {
     Random random;
     Log log;
     std::vector<BootstrapAddress> addresses;
-    Signal changed;  ///< of any address, or of any connection
+    std::optional<Error> fault;  ///< that dialling again cannot mend
+    Signal changed;              ///< of any address, or of any connection
     std::shared_ptr<void> observing;
 };
 
@@ -72,6 +74,9 @@ awaitable<void> Bootstrap::keep_dialling(std::shared_ptr<State> state, std::size
         } catch (const Error& error) {
             if (error.kind() == ErrorKind::cancelled) throw;
             cause = error.what();
+            if (error.kind() == ErrorKind::bad_input)  // this peer's own fault: no use to try again
+                state->fault =
+                    Error(error.kind(), "bootstrap address " + address.endpoint.to_string() + ": " + cause);
         }
         if (address.state != BootstrapAddress::State::failed || address.cause != cause)
             state->log.warning("bootstrap address " + address.endpoint.to_string() + ": " + cause +
@@ -97,7 +102,10 @@ bool Bootstrap::met() const {
 }
 
 awaitable<void> Bootstrap::until_met() {
-    while (!met()) co_await state_->changed.wait();
+    while (!met()) {
+        if (state_->fault) throw Error(*state_->fault);
+        co_await state_->changed.wait();
+    }
 }
 
 awaitable<void> Bootstrap::until_tried() {

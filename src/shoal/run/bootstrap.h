@@ -42,7 +42,7 @@ class Bootstrap {
 
     /// True if there is nobody to wait for: no addresses, or all are this peer itself; or one is connected.
     bool met() const;
-    /// Waits until met().
+    /// Waits until met(). Throws Error(bad_input) if another process at an address has this peer's key.
     awaitable<void> until_met();
     /// Waits until met(), or until every address has failed at least once.
     awaitable<void> until_tried();

@@ -13,6 +13,7 @@
 #include "shoal/base/error.h"
 #include "shoal/run/atomic_file.h"
 #include "shoal/run/safetensors.h"
+#include "shoal/run/state_digest.h"
 
 namespace shoal::run {
 namespace {
@@ -189,8 +190,25 @@ std::filesystem::path CheckpointFolder::info_file(Step step) const {
     return folder_ / (base_name(step) + ".json");
 }
 
+void CheckpointFolder::prepare() const {
+    try {
+        AtomicFile trial(folder_ / "trial");  // goes away uncommitted
+        const Bytes bytes(4096);
+        trial.write(bytes);
+    } catch (const Error& error) {
+        throw Error(ErrorKind::bad_input,
+                    fmt::format("no checkpoint can be written in {}: {}. Give another checkpoints.folder, or "
+                                "set checkpoints.every = 0 to go without",
+                                folder_.string(), error.what()));
+    }
+}
+
 void CheckpointFolder::write(const CheckpointInfo& info, const collective::State& state,
                              std::span<const TensorLayout> layout) const {
+    if (info.step != state.step || info.digest != digest_of(state))
+        throw Error(ErrorKind::invalid_argument,
+                    fmt::format("the state is not the one of step {} that the checkpoint is to hold",
+                                value(info.step)));
     std::vector<TensorView> views;
     std::vector<Section> sections;
     cut(state, layout, views, sections);
@@ -273,6 +291,9 @@ Checkpoint CheckpointFolder::read(Step step) const {
     TensorFile file = read_safetensors(tensor_file(step), &noted.tensors_hash);
     Checkpoint checkpoint;
     checkpoint.state = join(noted, file, tensor_file(step));
+    if (digest_of(checkpoint.state) != noted.info.digest)
+        throw Error(ErrorKind::corrupted, fmt::format("{} is damaged: it notes the digest of another state",
+                                                      info_file(step).string()));
     checkpoint.info = std::move(noted.info);
     return checkpoint;
 }

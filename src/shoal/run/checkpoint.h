@@ -49,10 +49,14 @@ class CheckpointFolder {
     /// Creates nothing yet. @param keep  how many of the newest stay after a write; at least 1.
     CheckpointFolder(std::filesystem::path folder, std::int64_t keep, Log log);
 
+    /// Makes the folder and tries whether it can be written. Throws Error(bad_input) with the cause. Blocks.
+    void prepare() const;
+
     /// Writes a checkpoint and removes those that are too old. Sections of the length of the parameters are
     /// written tensor by tensor under the layout's names ("optimizer/first_moment/<name>"), others as one
     /// flat tensor. Blocks (disk): call it on a worker thread.
-    /// Throws Error(system) naming the file, Error(invalid_argument) if layout and parameters do not fit.
+    /// Throws Error(system) naming the file, Error(invalid_argument) if layout and parameters do not fit, or
+    /// if step and digest are not those of the state.
     void write(const CheckpointInfo& info, const collective::State& state,
                std::span<const TensorLayout> layout) const;
 
@@ -61,7 +65,8 @@ class CheckpointFolder {
     /// some but all are damaged: to start anew over them must be the user's decision.
     std::optional<Checkpoint> latest() const;
 
-    /// Reads one. Throws Error(bad_input) if it is not there, Error(corrupted) naming file and cause.
+    /// Reads one. Throws Error(bad_input) if it is not there, Error(corrupted) naming file and cause, also if
+    /// the noted digest is not the state's.
     Checkpoint read(Step step) const;
 
     /// Steps of all complete checkpoints (intact or not), ascending.

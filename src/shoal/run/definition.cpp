@@ -107,7 +107,7 @@ RunDefinition definition_from(const std::vector<Override>& overrides, Purpose pu
 net::AgreedSettings agreed_settings(const RunDefinition& definition) {
     net::AgreedSettings agreed;
     for (const Field& field : fields()) {
-        if (!field.shared) continue;
+        if (!field.shared || !field.is_for(definition.model.kind)) continue;
         std::string value = to_toml(field.get(definition));
         if (field.name() == "schedule.total_steps") value = std::to_string(definition.schedule_steps());
         agreed.emplace_back(field.name(), std::move(value));

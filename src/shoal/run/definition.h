@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "shoal/base/clock.h"
+#include "shoal/base/error.h"
 #include "shoal/net/tcp_network.h"
 
 namespace shoal::run {
@@ -149,10 +150,22 @@ enum class Purpose {
     meeting,    ///< a bootstrap peer, status, doctor: nothing is required
 };
 
+/// A run file, or flags, that cannot be used.
+class DefinitionError : public Error {
+  public:
+    /// @param problems  each as "file:line:column: text".
+    DefinitionError(ErrorKind kind, const std::string& what, std::vector<std::string> problems)
+        : Error(kind, what), problems_(std::move(problems)) {}
+    const std::vector<std::string>& problems() const { return problems_; }
+
+  private:
+    std::vector<std::string> problems_;
+};
+
 /// Reads a run file, applies overrides (later ones win), and checks everything. Relative paths in the file
 /// are taken from the file's folder, those in overrides from the working folder.
-/// Throws Error(bad_input) that lists all problems at once, each as "file:line:column: text"; or
-/// Error(invalid_argument) when only overrides are wrong.
+/// Throws DefinitionError(bad_input) that lists all problems at once, or DefinitionError(invalid_argument)
+/// when only overrides are wrong; Error(bad_input) if the file cannot be read.
 RunDefinition load_definition(const std::filesystem::path& file, const std::vector<Override>& overrides,
                               Purpose purpose);
 
@@ -165,8 +178,9 @@ RunDefinition parse_definition(std::string_view toml, const std::filesystem::pat
 RunDefinition definition_from(const std::vector<Override>& overrides, Purpose purpose);
 
 /// What all peers of a run must share, for the handshake: names as in the file ("optimizer.name"), values in
-/// one canonical form, and the SHA-256 of the vocabulary and of a TorchScript file, read here unless the run
-/// file states them. Throws Error(bad_input) if such a file is missing, or differs from the stated hash.
+/// one canonical form, without keys that mean nothing to the model's kind, and the SHA-256 of the vocabulary
+/// and of a TorchScript file, read here unless the run file states them. Throws Error(bad_input) if such a
+/// file is missing, or differs from the stated hash.
 net::AgreedSettings agreed_settings(const RunDefinition& definition);
 
 /// A commented run file with every key at its default: a start for one's own.

@@ -45,8 +45,20 @@ std::vector<Finding> judge_machine(const Machine& machine, const RunDefinition& 
 /// Judges the difference to another peer's clock, in seconds.
 Finding judge_clock(const std::string& peer, double difference, double uncertainty);
 
-/// Files of the run: data, vocabulary, model.
+/// A run file as the doctor finds it.
+struct Examined {
+    RunDefinition definition;  ///< as far as it can be used; defaults for the rest
+    std::vector<Finding> findings;
+};
+
+/// Reads a run file as `shoal train` does: every problem is a finding. @param file  empty: none was given.
+Examined examine_run_file(const std::filesystem::path& file, const std::vector<Override>& overrides);
+
+/// Files of the run: data, vocabulary, model. Looks at what they are, not at all that is in them.
 std::vector<Finding> judge_files(const RunDefinition& definition);
+
+/// Whether the peer's folder can be made or written, and whether another process uses it. Leaves no trace.
+Finding judge_folder(const std::filesystem::path& folder);
 
 /// Tries the port, each bootstrap address, and, with the help of the peers that answer, clock, bandwidth and
 /// reachability. Takes a few seconds; runs an io_context of its own on the calling thread.

@@ -88,20 +88,6 @@ Finding judge_open_files(const Machine& machine) {
                 fmt::format("ulimit -n 4096 (up to {} without root)", machine.open_files_maximum));
 }
 
-Finding judge_file(const std::string& subject, const std::filesystem::path& file) {
-    std::error_code error;
-    if (!std::filesystem::exists(file, error))
-        return make(Finding::Level::wrong, subject, file.string() + " does not exist",
-                    "give its path in the run file; relative paths start at the run file's folder");
-    const bool folder = std::filesystem::is_directory(file, error);
-    if (!folder && !std::ifstream(file))
-        return make(Finding::Level::wrong, subject, file.string() + " cannot be read",
-                    "check its permissions");
-    if (!folder && std::filesystem::file_size(file, error) == 0)
-        return make(Finding::Level::wrong, subject, file.string() + " is empty");
-    return make(Finding::Level::fine, subject, file.string());
-}
-
 }  // namespace
 
 std::string_view to_string(Finding::Level level) {
@@ -190,15 +176,6 @@ Finding judge_clock(const std::string& peer, double difference, double uncertain
         return make(Finding::Level::note, "clock", text,
                     "run a time service (apt install systemd-timesyncd)");
     return make(Finding::Level::fine, "clock", text);
-}
-
-std::vector<Finding> judge_files(const RunDefinition& definition) {
-    std::vector<Finding> findings;
-    if (!definition.data.path.empty()) findings.push_back(judge_file("data", definition.data.path));
-    if (!definition.data.vocabulary.empty())
-        findings.push_back(judge_file("vocabulary", definition.data.vocabulary));
-    if (!definition.model.file.empty()) findings.push_back(judge_file("model", definition.model.file));
-    return findings;
 }
 
 bool something_is_wrong(const std::vector<Finding>& findings) {

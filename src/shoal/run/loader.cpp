@@ -319,9 +319,29 @@ void Loader::check_model_and_data(Purpose purpose) {
         if (data.kind == "text" && data.vocabulary.empty())
             problem_at("data.kind", "[data] vocabulary is missing: kind text needs a SentencePiece model");
     }
-    if (model.hidden_size > 0 && model.heads > 0 && model.hidden_size % model.heads != 0)
-        problem_at("model.heads", fmt::format("[model] hidden_size {} cannot be divided among {} heads",
-                                              model.hidden_size, model.heads));
+    check_model_sizes();
+}
+
+void Loader::check_model_sizes() {
+    const ModelSection& model = definition_.model;
+    const RunDefinition defaults;
+    for (const Field& field : fields()) {
+        if (field.is_for(model.kind) || field.get(definition_) == field.get(defaults)) continue;
+        problem_at(field.name(), fmt::format("[{}] {} is for kind {}, not {}", field.section, field.key,
+                                             fmt::join(field.model_kinds, " and "), model.kind));
+    }
+    if (model.kind != "albert") return;
+    struct Size {
+        std::int64_t hidden, heads;
+    };
+    const std::map<std::string, Size> sizes = {
+        {"tiny", {128, 4}}, {"small", {256, 4}}, {"base", {768, 12}}, {"large", {1024, 16}}};
+    const Size preset = sizes.at(model.size);
+    const std::int64_t hidden = model.hidden_size > 0 ? model.hidden_size : preset.hidden;
+    const std::int64_t heads = model.heads > 0 ? model.heads : preset.heads;
+    if (hidden % heads != 0)
+        problem_at(model.heads > 0 ? "model.heads" : "model.hidden_size",
+                   fmt::format("[model] hidden_size {} cannot be divided among {} heads", hidden, heads));
 }
 
 void Loader::check_numbers(Purpose purpose) {
@@ -365,8 +385,10 @@ void Loader::throw_problems() {
         only_flags = only_flags && !one.place.origin.empty();
     }
     const ErrorKind kind = only_flags ? ErrorKind::invalid_argument : ErrorKind::bad_input;
-    if (lines.size() == 1) throw Error(kind, lines.front());
-    throw Error(kind, fmt::format("{} problems in {}:\n  {}", lines.size(), file, fmt::join(lines, "\n  ")));
+    if (lines.size() == 1) throw DefinitionError(kind, lines.front(), lines);
+    const std::string all =
+        fmt::format("{} problems in {}:\n  {}", lines.size(), file, fmt::join(lines, "\n  "));
+    throw DefinitionError(kind, all, lines);
 }
 
 }  // namespace shoal::run

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "shoal/base/error.h"
 
@@ -10,6 +11,10 @@ namespace {
 
 using nlohmann::ordered_json;
 using Type = MetricsTable::Type;
+
+constexpr const char *kPeerLost = "peer_lost", *kNotFinite = "not_finite",
+                     *kDifferentResults = "different_results", *kNoGroup = "no_group", *kCutOff = "cut_off";
+constexpr Duration kMicroBatchInterval = std::chrono::seconds(1);
 
 ordered_json finite(double number) {
     return std::isfinite(number) ? ordered_json(number) : ordered_json(nullptr);
@@ -31,7 +36,7 @@ void declare_all(MetricsTable& table) {
     table.declare("shoal_round_bytes_total", Type::counter, "Payload of averaging rounds by direction.");
     table.declare("shoal_group_members", Type::gauge, "Members of the last round.");
     table.declare("shoal_state_bytes_total", Type::counter, "State downloaded from others.");
-    table.declare("shoal_failures_total", Type::counter, "Trouble by cause.");
+    table.declare("shoal_failures_total", Type::counter, "Rounds that failed, and other trouble, by cause.");
     table.declare("shoal_network_bytes", Type::gauge,
                   "Bytes on the wire of the live connections, by direction.");
     table.declare("shoal_connections", Type::gauge, "Live connections.");
@@ -39,22 +44,67 @@ void declare_all(MetricsTable& table) {
     table.declare("shoal_swarm_samples_per_second", Type::gauge, "Speed of the whole swarm.");
 }
 
+/// A counter that is not there until something fails cannot be watched.
+void start_at_zero(MetricsTable& table) {
+    using Outcome = collective::Verdict::Outcome;
+    for (const Outcome outcome : {Outcome::averaged, Outcome::failed, Outcome::cut_off})
+        table.add("shoal_rounds_total", 0, {{"outcome", std::string(to_string(outcome))}});
+    for (const char* cause : {kPeerLost, kNotFinite, kDifferentResults, kNoGroup, kCutOff})
+        table.add("shoal_failures_total", 0, {{"cause", cause}});
+    for (const ErrorKind kind : {ErrorKind::bad_input, ErrorKind::unreachable, ErrorKind::timed_out,
+                                 ErrorKind::connection_lost, ErrorKind::corrupted})
+        table.add("shoal_failures_total", 0, {{"cause", std::string(to_string(kind))}});
+    for (const char* counter : {"shoal_samples_total", "shoal_dropped_micro_batches_total"})
+        table.add(counter, 0);
+}
+
 }  // namespace
+
+std::string_view cause_word(const collective::Verdict& verdict) {
+    if (verdict.outcome == collective::Verdict::Outcome::cut_off) return kCutOff;
+    const auto says = [&verdict](const char* words) {
+        return verdict.cause.find(words) != std::string::npos;
+    };
+    if (says("not finite")) return kNotFinite;
+    if (says("different results")) return kDifferentResults;
+    return verdict.contributors.empty() ? kNoGroup : kPeerLost;
+}
 
 struct Metrics::Line {
     explicit Line(const char* event) { fields["event"] = event; }
     ordered_json fields;
 };
 
-Metrics::Metrics(const std::filesystem::path& file, Clock& clock, Log log)
-    : file_name_(file.string()), clock_(clock), log_(std::move(log)) {
+Metrics::Metrics(const std::filesystem::path& file, Clock& clock, Log log, std::uint64_t maximum_bytes)
+    : file_name_(file), maximum_bytes_(maximum_bytes), clock_(clock), log_(std::move(log)) {
     declare_all(table_);
+    start_at_zero(table_);
     if (file.empty()) return;
     file_.open(file, std::ios::app);
     if (!file_) throw Error(ErrorKind::system, "cannot write the metrics file " + file.string());
+    std::error_code error;
+    bytes_ = std::filesystem::file_size(file, error);
+    if (error) bytes_ = 0;
 }
 
-Metrics::~Metrics() = default;
+Metrics::~Metrics() {
+    write_micro_batches();
+}
+
+void Metrics::fail() {
+    file_failed_ = true;
+    log_.error("cannot write " + file_name_.string() + " any more (disk full?); metrics go on without it");
+}
+
+void Metrics::rotate() {
+    file_.close();
+    const std::string name = file_name_.stem().string() + ".old" + file_name_.extension().string();
+    std::error_code error;
+    std::filesystem::rename(file_name_, file_name_.parent_path() / name, error);
+    file_.open(file_name_, std::ios::app);
+    bytes_ = 0;
+    if (error || !file_) fail();
+}
 
 void Metrics::write(Line line) {
     if (!file_.is_open() || file_failed_) return;
@@ -63,32 +113,55 @@ void Metrics::write(Line line) {
     whole["time"] = static_cast<double>(now.count()) / 1000.0;
     whole.update(line.fields);
     // Texts may come from other peers: what is no UTF-8 is replaced, never thrown for.
-    file_ << whole.dump(-1, ' ', false, ordered_json::error_handler_t::replace) << '\n';
+    const std::string text = whole.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + '\n';
+    if (bytes_ > 0 && bytes_ + text.size() > maximum_bytes_) rotate();
+    if (file_failed_) return;
+    bytes_ += text.size();
+    file_ << text;
     file_.flush();
-    if (!file_) {
-        file_failed_ = true;
-        log_.error("cannot write " + file_name_ + " any more (disk full?); metrics go on without it");
-    }
+    if (!file_) fail();
 }
 
 void Metrics::on_micro_batch(const collective::MicroBatchResult& result, const collective::Progress& own) {
     table_.add("shoal_samples_total", static_cast<double>(value(result.samples)));
     table_.set("shoal_samples_per_second", own.samples_per_second);
     if (result.dropped) table_.add("shoal_dropped_micro_batches_total", 1);
+    MicroBatches& all = micro_batches_;
+    ++all.count;
+    all.dropped += result.dropped ? 1 : 0;
+    all.seconds += result.seconds;
+    all.own = own;
+    if (!result.dropped) {
+        all.samples += value(result.samples);
+        all.loss_sum += result.loss * static_cast<double>(value(result.samples));
+    }
+    const bool due =
+        !micro_batches_written_at_ || clock_.now() - *micro_batches_written_at_ >= kMicroBatchInterval;
+    if (due) write_micro_batches();
+}
+
+void Metrics::write_micro_batches() {
+    if (micro_batches_.count == 0) return;
+    const MicroBatches all = std::exchange(micro_batches_, {});
+    micro_batches_written_at_ = clock_.now();
     Line line("micro_batch");
-    line.fields["step"] = value(own.step);
-    line.fields["samples"] = value(result.samples);
-    line.fields["loss"] = finite(result.loss);
-    line.fields["seconds"] = finite(result.seconds);
-    line.fields["dropped"] = result.dropped;
-    line.fields["samples_per_second"] = finite(own.samples_per_second);
+    line.fields["step"] = value(all.own.step);
+    line.fields["micro_batches"] = all.count;
+    line.fields["samples"] = all.samples;
+    line.fields["loss"] =
+        all.samples > 0 ? finite(all.loss_sum / static_cast<double>(all.samples)) : ordered_json(nullptr);
+    line.fields["seconds"] = finite(all.seconds);
+    line.fields["dropped"] = all.dropped;
+    line.fields["samples_per_second"] = finite(all.own.samples_per_second);
     write(std::move(line));
 }
 
 void Metrics::on_round(Step step, const collective::Verdict& verdict) {
     const collective::RoundReport& report = verdict.report;
     const std::string outcome(to_string(verdict.outcome));
+    const bool averaged = verdict.outcome == collective::Verdict::Outcome::averaged;
     table_.add("shoal_rounds_total", 1, {{"outcome", outcome}});
+    if (!averaged) table_.add("shoal_failures_total", 1, {{"cause", std::string(cause_word(verdict))}});
     const std::pair<const char*, double> phases[] = {
         {"match", report.match_seconds}, {"reduce", report.reduce_seconds}, {"vote", report.vote_seconds}};
     for (const auto& [phase, duration] : phases) {
@@ -129,6 +202,8 @@ void Metrics::on_step(Step step, double loss, double swarm_loss, double step_sec
     table_.set("shoal_loss", loss);
     table_.set("shoal_swarm_loss", swarm_loss);
     table_.set("shoal_step_seconds", step_seconds);
+    trouble_.clear();
+    write_micro_batches();
     Line line("step");
     line.fields["step"] = value(step);
     line.fields["loss"] = finite(loss);
@@ -161,6 +236,8 @@ void Metrics::on_synchronised(Step step, const collective::DownloadReport& repor
 void Metrics::on_trouble(ErrorKind kind, const std::string& text) {
     const std::string cause(to_string(kind));
     table_.add("shoal_failures_total", 1, {{"cause", cause}});
+    if (text == trouble_) return;
+    trouble_ = text;
     Line line("trouble");
     line.fields["kind"] = cause;
     line.fields["text"] = text;
@@ -168,6 +245,7 @@ void Metrics::on_trouble(ErrorKind kind, const std::string& text) {
 }
 
 void Metrics::note(const std::string& event, const std::vector<std::pair<std::string, std::string>>& fields) {
+    if (event == "stopped") write_micro_batches();
     Line line(event.c_str());
     for (const auto& [name, text] : fields) line.fields[name] = text;
     write(std::move(line));

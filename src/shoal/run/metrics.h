@@ -4,6 +4,7 @@
 
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,10 +16,23 @@
 
 namespace shoal::run {
 
+/// Why a round failed, as one of few words: for counting, where texts would be endless.
+///   peer_lost          a member died, stood still or could not be reached
+///   not_finite         a member contributed numbers that are not finite
+///   different_results  members held different results
+///   no_group           no round came about
+///   cut_off            this peer reached no majority of the round's members
+std::string_view cause_word(const collective::Verdict& verdict);
+
+/// The file of metrics grows to this size; then it becomes the older one, and what was the older one goes.
+inline constexpr std::uint64_t kMaximumMetricsBytes = std::uint64_t{64} << 20;
+
 /// Observes one peer's training. Thread: the protocol thread; text() from any.
 ///
 /// The file has one JSON object a line, flushed each, with "time" (seconds since 1970) and "event":
-///   micro_batch   step, samples, loss, seconds, dropped, samples_per_second
+///   micro_batch   step, micro_batches, samples, loss, seconds, dropped, samples_per_second: the first, and
+///                 then sums and the mean loss of all since the last such line; one a second at most, and one
+///                 before each step
 ///   round         step, attempt, outcome, cause, members [{peer, role, weight}], lost, digest,
 ///   match_seconds,
 ///                 reduce_seconds, vote_seconds, bytes_sent, bytes_received
@@ -26,12 +40,16 @@ namespace shoal::run {
 ///   held_out      step, loss
 ///   synchronised  step, bytes, seconds, donors
 ///   trouble       kind, text
-/// and those that note() adds ("started", "model", "resumed", "peer", "stopped"). Numbers that are not finite
+/// Trouble that repeats itself word by word is written once between two steps.
+///
+/// And those that note() adds ("started", "model", "resumed", "peer", "stopped"). Numbers that are not finite
 /// are null.
 class Metrics final : public collective::TrainingObserver {
   public:
-    /// @param file  appended to; empty: no file. Throws Error(system) if it cannot be opened.
-    Metrics(const std::filesystem::path& file, Clock& clock, Log log);
+    /// @param file  appended to; empty: no file. @param maximum_bytes  where "x.jsonl" becomes "x.old.jsonl".
+    /// Throws Error(system) if it cannot be opened.
+    Metrics(const std::filesystem::path& file, Clock& clock, Log log,
+            std::uint64_t maximum_bytes = kMaximumMetricsBytes);
     ~Metrics() override;
 
     void on_micro_batch(const collective::MicroBatchResult& result, const collective::Progress& own) override;
@@ -55,10 +73,24 @@ class Metrics final : public collective::TrainingObserver {
   private:
     struct Line;
     void write(Line line);
+    void rotate();
+    void write_micro_batches();
+    void fail();
+
+    /// Micro-batches since the last line about them.
+    struct MicroBatches {
+        std::int64_t count = 0, samples = 0, dropped = 0;
+        double loss_sum = 0, seconds = 0;
+        collective::Progress own;  ///< as of the last
+    };
 
     std::ofstream file_;
-    std::string file_name_;
+    std::filesystem::path file_name_;
+    std::uint64_t maximum_bytes_, bytes_ = 0;
     bool file_failed_ = false;
+    MicroBatches micro_batches_;
+    std::optional<TimePoint> micro_batches_written_at_;
+    std::string trouble_;  ///< written last
     Clock& clock_;
     Log log_;
     MetricsTable table_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
+#include <map>
 #include <utility>
 
 #include "shoal/base/error.h"
@@ -107,16 +108,27 @@ Check plain_name(std::size_t maximum) {
     };
 }
 
+/// Says what is wrong with each of them.
 Check endpoints() {
     return [](const Value& value) -> std::string {
+        std::vector<std::string> wrong;
         for (const std::string& text : std::get<std::vector<std::string>>(value)) {
             try {
-                if (net::Endpoint::parse(text).port == 0) return in_quotes(text) + " has port 0";
+                if (net::Endpoint::parse(text).port == 0) wrong.push_back(in_quotes(text) + " has port 0");
             } catch (const Error&) {
-                return in_quotes(text) + " is no address of the form host:port";
+                wrong.push_back(in_quotes(text) + " is no address of the form host:port");
             }
         }
-        return {};
+        return fmt::format("{}", fmt::join(wrong, "; "));
+    };
+}
+
+/// Group normalisation has 8 groups.
+Check filters() {
+    return [](const Value& value) -> std::string {
+        const std::int64_t number = std::get<std::int64_t>(value);
+        if (number >= 0 && number <= 4096 && number % 8 == 0) return {};
+        return fmt::format("must be a multiple of 8 up to 4096, not {}", number);
     };
 }
 
@@ -219,16 +231,16 @@ void add_common_fields(std::vector<Field>& all) {
         .add("size", &ModelSection::size, shared, one_of({"tiny", "small", "base", "large"}),
              "preset of a built-in model: tiny, small, base or large (convnet: tiny or small); numbers that "
              "follow override it")
-        .add("vocabulary_size", &ModelSection::vocabulary_size, shared, between(0, 1 << 24),
+        .add("vocabulary_size", &ModelSection::vocabulary_size, shared, between(0, 1 << 20),
              "0: as the vocabulary has")
         .add("embedding_size", &ModelSection::embedding_size, shared, between(0, 1 << 20), "0: by size")
         .add("hidden_size", &ModelSection::hidden_size, shared, between(0, 1 << 20), "0: by size")
-        .add("feedforward_size", &ModelSection::feedforward_size, shared, between(0, 1 << 22), "0: by size")
+        .add("feedforward_size", &ModelSection::feedforward_size, shared, between(0, 1 << 20), "0: by size")
         .add("layers", &ModelSection::layers, shared, between(0, 1024), "0: by size")
         .add("heads", &ModelSection::heads, shared, between(0, 1024), "0: by size")
-        .add("filters", &ModelSection::filters, shared, between(0, 1 << 16),
+        .add("filters", &ModelSection::filters, shared, filters(),
              "of a convnet's first stage, a multiple of 8; 0: by size")
-        .add("blocks", &ModelSection::blocks, shared, between(0, 1024),
+        .add("blocks", &ModelSection::blocks, shared, between(0, 100),
              "residual blocks in each stage of a convnet; 0: by size")
         .add("dropout", &ModelSection::dropout, shared, range(Bound::closed, 0, 1, Bound::open),
              "probability, in [0, 1)");
@@ -282,8 +294,8 @@ void add_step_fields(std::vector<Field>& all) {
     SectionFields(all, "averaging", &RunDefinition::averaging)
         .add("codec", &AveragingSection::codec, shared, one_of(codecs()),
              "how gradients travel: " + fmt::format("{}", fmt::join(codecs(), ", ")), "--codec")
-        .add("state_codec", &AveragingSection::state_codec, shared, one_of(codecs()),
-             "how a newcomer's state travels; fp32 alone keeps the same bits on all peers")
+        .add("state_codec", &AveragingSection::state_codec, shared, one_of({"fp32"}),
+             "how a newcomer's state travels: fp32, which alone keeps the same bits on all peers")
         .add("chunk_elements", &AveragingSection::chunk_elements, shared, between(1024, 1 << 18),
              "numbers in one message")
         .add("maximum_group", &AveragingSection::maximum_group, shared, between(2, 4096),
@@ -340,7 +352,26 @@ void add_peer_fields(std::vector<Field>& all) {
              "empty: checkpoints in the peer's folder");
 }
 
+/// Some keys of [model] mean nothing for some kinds.
+void name_model_kinds(std::vector<Field>& all) {
+    const std::map<std::string, std::vector<std::string>> kinds = {
+        {"size", {"albert", "convnet"}}, {"dropout", {"albert", "convnet"}},
+        {"vocabulary_size", {"albert"}}, {"embedding_size", {"albert"}},
+        {"hidden_size", {"albert"}},     {"feedforward_size", {"albert"}},
+        {"layers", {"albert"}},          {"heads", {"albert"}},
+        {"filters", {"convnet"}},        {"blocks", {"convnet"}}};
+    for (Field& field : all) {
+        const auto found = kinds.find(field.key);
+        if (field.section == "model" && found != kinds.end()) field.model_kinds = found->second;
+    }
+}
+
 }  // namespace
+
+bool Field::is_for(const std::string& model_kind) const {
+    return model_kinds.empty() ||
+           std::find(model_kinds.begin(), model_kinds.end(), model_kind) != model_kinds.end();
+}
 
 std::string_view to_string(FieldType type) {
     switch (type) {
@@ -368,6 +399,7 @@ const std::vector<Field>& fields() {
         add_common_fields(made);
         add_step_fields(made);
         add_peer_fields(made);
+        name_model_kinds(made);
         return made;
     }();
     return all;

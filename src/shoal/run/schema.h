@@ -23,9 +23,10 @@ struct Field {
     std::string section;
     std::string key;
     FieldType type = FieldType::text;
-    std::string meaning;  ///< one line for the template and the help
-    bool shared = false;  ///< peers compare it in their handshake
-    std::string flag;     ///< a flag of its own beside --set, e.g. "--name"; or empty
+    std::string meaning;                   ///< one line for the template and the help
+    bool shared = false;                   ///< peers compare it in their handshake
+    std::string flag;                      ///< a flag of its own beside --set, e.g. "--name"; or empty
+    std::vector<std::string> model_kinds;  ///< to which the key means something; empty: to all
     std::function<Value(const RunDefinition&)> get;
     /// The value has the alternative that belongs to `type`.
     std::function<void(RunDefinition&, Value)> set;
@@ -33,6 +34,8 @@ struct Field {
     std::function<std::string(const Value&)> check;
 
     std::string name() const { return section + "." + key; }
+    /// Whether the key means something to models of this kind.
+    bool is_for(const std::string& model_kind) const;
 };
 
 /// All fields, in the order of the template. Immutable after the first call.

@@ -1,7 +1,9 @@
 #include "shoal/train/checkpoint_writer.h"
 
+#include <cmath>
 #include <fmt/format.h>
 
+#include "shoal/run/state_digest.h"
 #include "shoal/train/settings.h"
 
 namespace shoal::train {
@@ -38,33 +40,52 @@ awaitable<Step> CheckpointWriter::resume() {
 
 void CheckpointWriter::on_step(Step step, double loss, double, double, const Fingerprint& digest) {
     newest_ = Due{step, loss, digest};
-    if (every_ > 0 && value(step) % every_ == 0 && writing_.running() == 0) writing_.spawn(write(*newest_));
+    if (every_ > 0 && value(step) % every_ == 0 && writing_.running() == 0)
+        writing_.spawn(try_to_write(*newest_));
 }
 
-awaitable<void> CheckpointWriter::write(Due due) {
+awaitable<void> CheckpointWriter::try_to_write(Due due) {
     try {
-        const collective::StatePointer state = co_await compute_.snapshot(due.step);
-        auto place = [this] { return source_.position(); };
-        run::CheckpointInfo info;
-        info.data_position = co_await offload(compute_.compute_thread(), std::move(place));
-        info.step = due.step;
-        info.run = run_;
-        info.digest = due.digest;
-        info.seed = seed_;
-        info.learning_rate = optim::learning_rate(schedule_, static_cast<Step>(value(due.step) - 1));
-        info.loss = due.loss;
-        info.settings = agreed_;
-        auto save = [this, info, state] { folder_.write(info, *state, tensor_layout(source_.layout())); };
-        co_await offload(disk_.get_executor(), std::move(save));
-        written_ = due.step;
+        co_await write(due);
     } catch (const Error& error) {
         log_.error(std::string("no checkpoint was written: ") + error.what());
     }
 }
 
+// A cancellation may have come while an agreed average was being applied. The update ended all the same, and
+// what is held is the state of the step after the last that was reported: it is written as what it is.
+awaitable<void> CheckpointWriter::write(Due due) {
+    const collective::StatePointer state = co_await compute_.held_state();
+    auto place = [this] { return source_.position(); };
+    run::CheckpointInfo info;
+    info.data_position = co_await offload(compute_.compute_thread(), std::move(place));
+    info.step = state->step;
+    info.run = run_;
+    info.digest = run::digest_of(*state);
+    if (info.step == due.step && info.digest != due.digest)
+        throw Error(ErrorKind::corrupted,
+                    fmt::format("the state of step {} is not the one that was reported: has the machine's "
+                                "memory faults?",
+                                value(due.step)));
+    info.seed = seed_;
+    info.learning_rate = optim::learning_rate(schedule_, static_cast<Step>(value(info.step) - 1));
+    info.loss = info.step == due.step ? due.loss : std::nan("");
+    info.settings = agreed_;
+    auto save = [this, info, state] { folder_.write(info, *state, tensor_layout(source_.layout())); };
+    co_await offload(disk_.get_executor(), std::move(save));
+    written_ = info.step;
+}
+
 awaitable<void> CheckpointWriter::finish() {
     co_await writing_.settle();
-    if (every_ > 0 && newest_ && newest_->step != written_) co_await write(*newest_);
+    if (every_ == 0 || !newest_ || newest_->step == written_) co_return;
+    try {
+        co_await write(*newest_);
+    } catch (const Error& error) {
+        throw Error(ErrorKind::system,
+                    fmt::format("the last checkpoint, of step {}, could not be written: {}",
+                                value(newest_->step), error.what()));
+    }
 }
 
 }  // namespace shoal::train

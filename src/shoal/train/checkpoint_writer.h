@@ -31,7 +31,8 @@ class CheckpointWriter final : public collective::TrainingObserver {
     void on_step(Step step, double loss, double swarm_loss, double step_seconds,
                  const Fingerprint& digest) override;
 
-    /// Writes what was reached last, if it is not on disk yet, and waits for all writing.
+    /// Writes what was reached last, if it is not on disk yet, and waits for all writing. Throws
+    /// Error(system) if it cannot be written. (That one in between could not is only logged.)
     awaitable<void> finish();
 
   private:
@@ -41,6 +42,7 @@ class CheckpointWriter final : public collective::TrainingObserver {
         Fingerprint digest;
     };
     awaitable<void> write(Due due);
+    awaitable<void> try_to_write(Due due);
 
     run::CheckpointFolder folder_;
     std::int64_t every_;

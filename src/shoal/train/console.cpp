@@ -2,7 +2,6 @@
 
 #include <cstdio>
 #include <fmt/format.h>
-#include <numeric>
 
 namespace shoal::train {
 
@@ -17,17 +16,15 @@ std::string duration_text(double seconds) {
 
 }  // namespace
 
-Console::Console(const collective::ProgressTracker& progress, Clock& clock, Step last_step)
-    : progress_(progress), clock_(clock), last_step_(last_step) {}
+Console::Console(Step last_step) : last_step_(last_step) {}
 
 void Console::say(const std::string& text) {
     fmt::print("{}\n", text);
     std::fflush(stdout);
 }
 
-void Console::on_micro_batch(const collective::MicroBatchResult& result, const collective::Progress& own) {
+void Console::on_micro_batch(const collective::MicroBatchResult&, const collective::Progress& own) {
     samples_per_second_ = own.samples_per_second;
-    if (result.dropped) say("a micro-batch was dropped: its gradients are not finite");
 }
 
 void Console::on_round(Step step, const collective::Verdict& verdict) {
@@ -36,10 +33,13 @@ void Console::on_round(Step step, const collective::Verdict& verdict) {
                         verdict.cause));
         return;
     }
-    const double total =
-        std::accumulate(verdict.contributors.begin(), verdict.contributors.end(), 0.0,
-                        [](double sum, const collective::Contributor& c) { return sum + c.weight; });
-    round_samples_ = total;
+    round_samples_ = 0;
+    round_contributors_ = 0;
+    for (const collective::Contributor& member : verdict.contributors) {
+        if (!(member.weight > 0)) continue;  // auxiliary peers, and those that had nothing yet
+        round_samples_ += member.weight;
+        ++round_contributors_;
+    }
 }
 
 void Console::on_step(Step step, double loss, double swarm_loss, double step_seconds,
@@ -48,11 +48,10 @@ void Console::on_step(Step step, double loss, double swarm_loss, double step_sec
     average_step_seconds_ =
         average_step_seconds_ == 0 ? step_seconds : 0.9 * average_step_seconds_ + 0.1 * step_seconds;
     const double left = average_step_seconds_ * static_cast<double>(value(last_step_) - value(step));
-    const auto view = progress_.view();
     say(
         fmt::format("step {}/{}  loss {:.4f} (here {:.4f})  {:.0f} samples by {} peers in {:.2f} s  here "
                     "{:.1f} samples/s  {} left  {}",
-                    value(step), value(last_step_), swarm_loss, loss, round_samples_, view.training_peers,
+                    value(step), value(last_step_), swarm_loss, loss, round_samples_, round_contributors_,
                     step_seconds, samples_per_second_, duration_text(left), digest.hex().substr(0, 8)));
 }
 

@@ -4,16 +4,13 @@
 #include <cstdint>
 #include <string>
 
-#include "shoal/base/clock.h"
-#include "shoal/collective/progress.h"
 #include "shoal/collective/training_peer.h"
 
 namespace shoal::train {
 
 class Console final : public collective::TrainingObserver {
   public:
-    /// @param progress  for the number of peers; must outlive this object.
-    Console(const collective::ProgressTracker& progress, Clock& clock, Step last_step);
+    explicit Console(Step last_step);
 
     void on_micro_batch(const collective::MicroBatchResult& result, const collective::Progress& own) override;
     void on_round(Step step, const collective::Verdict& verdict) override;
@@ -26,9 +23,8 @@ class Console final : public collective::TrainingObserver {
   private:
     void say(const std::string& text);
 
-    const collective::ProgressTracker& progress_;
-    Clock& clock_;
     Step last_step_;
+    std::size_t round_contributors_ = 0;  ///< of the last averaged round, with samples
     double samples_per_second_ = 0, round_samples_ = 0, average_step_seconds_ = 0;
     std::string trouble_;  ///< said last: not repeated
 };

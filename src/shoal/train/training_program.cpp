@@ -25,7 +25,7 @@ class TrainingProgram {
           compute_(source, optimizer, schedule_settings(node.definition()), node.clock(),
                    compute_settings(node.definition())),
           checkpoints_(node.definition(), node.agreed(), source, compute_, node.executor(), node.log()),
-          console_(node.progress(), node.clock(), static_cast<Step>(node.definition().run.steps)) {
+          console_(static_cast<Step>(node.definition().run.steps)) {
         observers_.add(node.metrics());
         observers_.add(checkpoints_);
         observers_.add(console_);
@@ -50,7 +50,14 @@ class TrainingProgram {
         // nobody waits for this peer while it writes.
         co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
         co_await node_.progress().stop();
-        co_await checkpoints_.finish();
+        std::exception_ptr unsaved;
+        try {
+            co_await checkpoints_.finish();
+        } catch (...) {
+            unsaved = std::current_exception();
+        }
+        if (ending && !is_cancellation(ending)) std::rethrow_exception(ending);
+        if (unsaved) std::rethrow_exception(unsaved);
         if (ending) std::rethrow_exception(ending);
     }
 
@@ -100,6 +107,9 @@ int run_training(const run::RunDefinition& definition, const TrainingProgramOpti
     run::Node node(definition, node_options);
     if (!options.inject.empty()) *probe = make_probe(options.inject, node.network());
 
+    if (definition.checkpoints.every > 0)
+        run::CheckpointFolder(definition.checkpoint_folder(), definition.checkpoints.keep, options.log)
+            .prepare();
     auto source = make_model_source(definition, node.id());
     const auto optimizer = optim::make_optimizer(optimizer_settings(definition), source->layout());
     fmt::print("{} ({}) trains {}; run '{}', peer {}, port {}\n", node.name(), to_string(node.role()),

@@ -16,7 +16,8 @@ struct TrainingProgramOptions {
 
 /// Starts or joins the run and trains until its last step, or until SIGINT or SIGTERM, and then writes a
 /// checkpoint. Resumes from the newest checkpoint of the peer's folder. Prints a line a step. Returns the
-/// exit code 0; throws Error for what the user can mend (files, ports, a damaged checkpoint).
+/// exit code 0; throws Error for what the user can mend (files, ports, a damaged checkpoint, a folder that no
+/// checkpoint can be written to), also if the last checkpoint could not be written.
 int run_training(const run::RunDefinition& definition, const TrainingProgramOptions& options);
 
 }  // namespace shoal::train

@@ -1,0 +1,114 @@
+// The work of a step on its own thread: what is dropped, when it gives up, and which state is held.
+#include "shoal/optim/local_compute.h"
+
+#include <asio/co_spawn.hpp>
+#include <asio/executor_work_guard.hpp>
+#include <asio/io_context.hpp>
+#include <cmath>
+#include <gtest/gtest.h>
+#include <optional>
+
+#include "shoal/base/error.h"
+#include "shoal/run/state_digest.h"
+
+namespace shoal::optim {
+namespace {
+
+/// Two parameters; the losses are those that the test gives, one after the other.
+class GivenLosses final : public GradientSource {
+  public:
+    const ParameterLayout& layout() const override { return layout_; }
+    std::span<float> parameters() override { return parameters_; }
+    std::span<const float> gradient() override { return gradient_; }
+    MicroBatchLoss micro_batch() override { return {Samples{1}, losses.at(next_++ % losses.size())}; }
+    double held_out_loss() override { return 0; }
+    std::uint64_t position() const override { return 0; }
+    void seek(std::uint64_t) override {}
+
+    std::vector<double> losses = {1.0};
+
+  private:
+    ParameterLayout layout_{{ParameterTensor{"weight", {2}, true}}};
+    std::vector<float> parameters_ = {1, 2}, gradient_ = {0.5F, 0.5F};
+    std::size_t next_ = 0;
+};
+
+class LocalComputeTest : public testing::Test {
+  protected:
+    static LocalComputeSettings settings() {
+        LocalComputeSettings s;
+        s.niceness = 0;
+        s.maximum_dropped = 5;
+        s.longest_pause = Duration::zero();
+        return s;
+    }
+    static OptimizerSettings sgd() {
+        OptimizerSettings s;
+        s.name = "sgd";
+        return s;
+    }
+    static ScheduleSettings schedule() {
+        ScheduleSettings s;
+        s.kind = "constant";
+        s.learning_rate = 0.1;
+        s.total_steps = 100;
+        return s;
+    }
+    template <typename T>
+    T run(awaitable<T> task) {
+        asio::io_context context;
+        std::exception_ptr failure;
+        std::optional<T> result;
+        bool ended = false;
+        asio::co_spawn(context, std::move(task), [&](std::exception_ptr error, T value) {
+            failure = std::move(error);
+            if (!failure) result = std::move(value);
+            ended = true;
+        });
+        const auto waiting = asio::make_work_guard(context);  // the compute thread comes back to it
+        while (!ended) context.run_one();
+        if (failure) std::rethrow_exception(failure);
+        return std::move(*result);
+    }
+
+    GivenLosses source_;
+    std::unique_ptr<Optimizer> optimizer_ = make_optimizer(sgd(), source_.layout());
+    RealClock clock_;
+    LocalCompute compute_{source_, *optimizer_, schedule(), clock_, settings()};
+};
+
+TEST_F(LocalComputeTest, GivesUpWhenAsManyMicroBatchesAsAllowedWereNotFiniteInARow) {
+    source_.losses = {std::nan("")};
+    for (int i = 0; i < 4; ++i) EXPECT_TRUE(run(compute_.micro_batch()).dropped);
+    try {
+        run(compute_.micro_batch());
+        FAIL();
+    } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::bad_input);
+        EXPECT_EQ(std::string(error.what()).substr(0, 25), "5 micro-batches in a row ");
+    }
+}
+
+TEST_F(LocalComputeTest, GoesOnAsLongAsAGoodMicroBatchComesInBetween) {
+    const double bad = std::nan("");
+    source_.losses = {bad, bad, bad, bad, 1.0};
+    int dropped = 0;
+    for (int i = 0; i < 50; ++i) dropped += run(compute_.micro_batch()).dropped ? 1 : 0;
+    EXPECT_EQ(dropped, 40);
+}
+
+TEST_F(LocalComputeTest, TheHeldStateIsOfTheStepThatItsParametersReached) {
+    const std::vector<float> average = {1, 1}, broken = {1, std::nanf("")};
+    EXPECT_EQ(run(compute_.held_state())->step, Step{0});
+    EXPECT_TRUE(run(compute_.apply(Step{0}, average)));
+    const auto first = run(compute_.held_state());
+    EXPECT_EQ(first->step, Step{1});
+    EXPECT_EQ(run::digest_of(*first), run(compute_.digest()));
+    EXPECT_FALSE(run(compute_.apply(Step{1}, broken))) << "all peers count the step, nobody applies it";
+    const auto second = run(compute_.held_state());
+    EXPECT_EQ(second->step, Step{2});
+    EXPECT_EQ(run::digest_of(*second), run::digest_of(*first));
+}
+
+}  // namespace
+}  // namespace shoal::optim
