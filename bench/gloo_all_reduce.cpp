@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <gloo/allreduce.h>
 #include <gloo/barrier.h>
 #include <gloo/math.h>
@@ -37,9 +38,10 @@ int main(int count, char** arguments) {
     for (int round = 0; round < rounds; ++round) {
         gloo::barrier(barrier);
         const auto start = std::chrono::steady_clock::now();
+        const std::clock_t busy = std::clock();
         gloo::allreduce(all_reduce);
-        std::printf("%.6f\n",
-                    std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+        const std::chrono::duration<double> whole = std::chrono::steady_clock::now() - start;
+        std::printf("%.6f %.6f\n", whole.count(), static_cast<double>(std::clock() - busy) / CLOCKS_PER_SEC);
     }
     gloo::barrier(barrier);
 }
