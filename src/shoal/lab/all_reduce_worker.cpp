@@ -6,6 +6,7 @@
 #include <ctime>
 #include <fmt/format.h>
 #include <fstream>
+#include <unistd.h>
 #include <vector>
 
 #include "shoal/base/async.h"
@@ -204,6 +205,7 @@ class Worker {
 }  // namespace
 
 void run_all_reduce_worker(const AllReduceWorkerOptions& options) {
+    setsid();  // bench_all_reduce.h says why
     asio::io_context context(1);
     Worker worker(context, options);
     std::exception_ptr failure;
