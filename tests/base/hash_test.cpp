@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 #include <vector>
+#include <xxhash.h>
 
 #include "shoal/base/error.h"
 
@@ -91,6 +92,19 @@ TEST(Digest, IsRefusedAtEveryOtherLength) {
 
 TEST(Fingerprint, GivesThePublishedValueOfXxh3) {
     EXPECT_EQ(fingerprint({}).hex(), "99aa06d3014798d86001c324468d497f");
+}
+
+TEST(Fingerprint, IsThatOfThePortableCodeWhateverVectorsTheProcessorHas) {
+    Bytes bytes(100'000);
+    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::uint8_t>(i * i >> 3);
+    for (const std::size_t size : {1, 16, 17, 128, 240, 241, 1023, 1024, 65'537, 100'000}) {
+        for (const std::uint64_t seed : {0, 7}) {
+            const XXH128_hash_t portable = XXH3_128bits_withSeed(bytes.data(), size, seed);
+            const Fingerprint ours = fingerprint(ByteView(bytes).first(size), seed);
+            EXPECT_EQ(ours.low, portable.low64) << size;
+            EXPECT_EQ(ours.high, portable.high64) << size;
+        }
+    }
 }
 
 TEST(Fingerprint, DiffersByContentAndBySeed) {

@@ -4,7 +4,13 @@
 #include <bit>
 #include <openssl/evp.h>
 #include <stdexcept>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include <xxh_x86dispatch.h>  // the same functions for the widest vectors that the processor has
+#else
 #include <xxhash.h>
+#endif
 
 #include "shoal/base/error.h"
 
@@ -96,8 +102,26 @@ Digest merkle_root(std::span<const Digest> leaves) {
     return hash.finish();
 }
 
+namespace {
+
+/// The library's vector code leaves the upper halves of the registers in use, and until they are cleared all
+/// code for SSE is several times slower (measured: a pass over 256 KiB 28 us instead of 5).
+#if defined(__x86_64__)
+__attribute__((target("avx"))) void clear_upper_halves() {
+    _mm256_zeroupper();
+}
+void leave_vector_code() {
+    if (__builtin_cpu_supports("avx")) clear_upper_halves();
+}
+#else
+void leave_vector_code() {}
+#endif
+
+}  // namespace
+
 Fingerprint fingerprint(ByteView bytes, std::uint64_t seed) {
     const XXH128_hash_t value = XXH3_128bits_withSeed(bytes.data(), bytes.size(), seed);
+    leave_vector_code();
     return {value.low64, value.high64};
 }
 

@@ -39,6 +39,9 @@ class ScratchFolder {
 
 using Columns = std::vector<double>;
 
+// What a process prints of a round. Ours print all, others the first two.
+constexpr std::size_t kWhole = 0, kCpu = 1, kMatch = 2, kReduce = 3, kVote = 4, kExchange = 5;
+
 std::vector<Columns> read_rounds(const std::filesystem::path& file) {
     std::vector<Columns> rounds;
     std::ifstream input(file);
@@ -63,8 +66,9 @@ double median(Columns values) {
     return values[values.size() / 2];
 }
 
-/// For each round and column, the slowest process; the first round warms up and is dropped.
-std::vector<Columns> slowest(const std::vector<std::vector<Columns>>& by_process, std::size_t rounds,
+/// For each round and column, the slowest process (of CPU seconds, the sum); the first round warms up and is
+/// dropped.
+std::vector<Columns> combine(const std::vector<std::vector<Columns>>& by_process, std::size_t rounds,
                              const std::string& name) {
     std::vector<Columns> result;
     for (std::size_t round = 1; round < rounds; ++round) {
@@ -74,7 +78,7 @@ std::vector<Columns> slowest(const std::vector<std::vector<Columns>>& by_process
                 throw Error(ErrorKind::system, name + " ended before its last round");
             worst.resize(std::max(worst.size(), process[round].size()));
             for (std::size_t i = 0; i < process[round].size(); ++i)
-                worst[i] = std::max(worst[i], process[round][i]);
+                worst[i] = i == kCpu ? worst[i] + process[round][i] : std::max(worst[i], process[round][i]);
         }
         result.push_back(worst);
     }
@@ -97,7 +101,7 @@ std::vector<Columns> run_processes(const std::string& name, int size, int rounds
     std::vector<std::vector<Columns>> by_process;
     for (int rank = 0; rank < size; ++rank)
         by_process.push_back(read_rounds(folder / fmt::format("out.{}", rank)));
-    return slowest(by_process, static_cast<std::size_t>(rounds), name);
+    return combine(by_process, static_cast<std::size_t>(rounds), name);
 }
 
 struct Job {
@@ -168,7 +172,7 @@ std::vector<Columns> run_mpi(const Job& job) {
     std::vector<std::vector<Columns>> by_process;
     for (int rank = 0; rank < job.peers; ++rank)
         by_process.push_back(read_rounds(prefix + "." + std::to_string(rank)));
-    return slowest(by_process, static_cast<std::size_t>(job.rounds), "Open MPI");
+    return combine(by_process, static_cast<std::size_t>(job.rounds), "Open MPI");
 }
 
 Columns column(const std::vector<Columns>& rounds, std::size_t index) {
@@ -182,6 +186,7 @@ struct Contestant {
     std::function<std::vector<Columns>(const Job&)> run;
     Columns seconds = {};       ///< all counted rounds
     Columns turn_medians = {};  ///< one a turn, for paired ratios
+    Columns cpu_seconds = {};   ///< of all processes together, one median a turn
 };
 
 std::vector<Contestant> contestants() {
@@ -200,12 +205,11 @@ std::vector<Contestant> contestants() {
     return all;
 }
 
-/// Median over turns of this contestant's time over the other's, turn by turn, so that a drifting machine
+/// Median over turns of one contestant's figure over the other's, turn by turn, so that a drifting machine
 /// cancels out.
-double paired_ratio(const Contestant& a, const Contestant& b) {
+double paired_ratio(const Columns& a, const Columns& b) {
     Columns ratios;
-    for (std::size_t turn = 0; turn < a.turn_medians.size(); ++turn)
-        ratios.push_back(a.turn_medians[turn] / b.turn_medians[turn]);
+    for (std::size_t turn = 0; turn < a.size(); ++turn) ratios.push_back(a[turn] / b[turn]);
     return median(ratios);
 }
 
@@ -221,8 +225,10 @@ int bench_all_reduce(const BenchAllReduceOptions& options) {
         static_cast<double>(options.bytes) / (1 << 20), job.peers, job.codec, turns, job.rounds - 1);
     for (int turn = 0; turn < turns; ++turn) {
         for (auto& contestant : all) {
-            const Columns seconds = column(contestant.run(job), 0);
+            const auto rounds = contestant.run(job);
+            const Columns seconds = column(rounds, kWhole);
             contestant.turn_medians.push_back(median(seconds));
+            contestant.cpu_seconds.push_back(median(column(rounds, kCpu)));
             contestant.seconds.insert(contestant.seconds.end(), seconds.begin(), seconds.end());
             fmt::print("\r\033[2Kturn {}/{}: {} {:.3f} s", turn + 1, turns, contestant.name,
                        contestant.turn_medians.back());
@@ -240,19 +246,25 @@ int bench_all_reduce(const BenchAllReduceOptions& options) {
         const double best = *std::min_element(contestant.seconds.begin(), contestant.seconds.end());
         nlohmann::json row = {{"name", contestant.name},
                               {"best_seconds", best},
-                              {"median_seconds", median(contestant.seconds)}};
-        fmt::print("{:<26} best {:.3f} s  median {:.3f} s", contestant.name, best,
-                   median(contestant.seconds));
+                              {"median_seconds", median(contestant.seconds)},
+                              {"cpu_seconds", median(contestant.cpu_seconds)}};
+        fmt::print("{:<26} best {:.3f} s  median {:.3f} s  CPU {:.3f} s", contestant.name, best,
+                   median(contestant.seconds), median(contestant.cpu_seconds));
         if (gloo != all.end()) {
-            row["ratio_to_gloo"] = paired_ratio(contestant, *gloo);
-            fmt::print("  {:.2f} x gloo", paired_ratio(contestant, *gloo));
+            const double ratio = paired_ratio(contestant.turn_medians, gloo->turn_medians);
+            const double cpu_ratio = paired_ratio(contestant.cpu_seconds, gloo->cpu_seconds);
+            row["ratio_to_gloo"] = ratio;
+            row["cpu_ratio_to_gloo"] = cpu_ratio;
+            fmt::print("  {:.2f} x gloo's time, {:.2f} x its CPU", ratio, cpu_ratio);
         }
         fmt::print("\n");
         result.json()["contestants"].push_back(row);
     }
     if (gloo != all.end()) {
-        result.demand_at_most("with TLS, time over gloo's without", paired_ratio(all[0], *gloo), 1.5);
-        result.demand_at_most("without TLS, time over gloo's", paired_ratio(all[1], *gloo), 1.0);
+        result.demand_at_most("with TLS, time over gloo's without",
+                              paired_ratio(all[0].turn_medians, gloo->turn_medians), 1.5);
+        result.demand_at_most("without TLS, time over gloo's",
+                              paired_ratio(all[1].turn_medians, gloo->turn_medians), 1.0);
     } else {
         result.demand("compared with gloo", false);
     }
@@ -264,10 +276,10 @@ int bench_round(const BenchRoundOptions& options) {
                   (options.result.quick ? 20 : options.rounds) + 1};
     const auto rounds = run_ours(job, true, true);
     Columns overhead;
-    for (const auto& round : rounds) overhead.push_back(round.at(0) - round.at(4));
-    const double whole = median(column(rounds, 0)), match = median(column(rounds, 1)),
-                 reduce = median(column(rounds, 2)), vote = median(column(rounds, 3)),
-                 pure = median(column(rounds, 4));
+    for (const auto& round : rounds) overhead.push_back(round.at(kWhole) - round.at(kExchange));
+    const double whole = median(column(rounds, kWhole)), match = median(column(rounds, kMatch)),
+                 reduce = median(column(rounds, kReduce)), vote = median(column(rounds, kVote)),
+                 pure = median(column(rounds, kExchange));
     std::sort(overhead.begin(), overhead.end());
     const double p95 = overhead[overhead.size() * 95 / 100];
     fmt::print(

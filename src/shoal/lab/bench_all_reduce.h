@@ -18,9 +18,13 @@ struct BenchAllReduceOptions {
     int rounds = 6;  ///< of each contestant in a turn; the first is not counted
 };
 
-/// Runs ours with TLS, ours without, gloo and Open MPI in turns, and reports seconds and paired ratios to
-/// gloo. Contestants that are not built (CMake option SHOAL_BUILD_BENCH) or not installed are named and left
-/// out. Returns the exit code.
+/// Runs ours with TLS, ours without, gloo and Open MPI in turns, and reports seconds, CPU seconds and paired
+/// ratios to gloo. Contestants that are not built (CMake option SHOAL_BUILD_BENCH) or not installed are named
+/// and left out. Returns the exit code.
+///
+/// Each process of ours and of gloo's has a session of its own, because it stands for a machine of its own:
+/// Linux shares a busy machine by session, and one that holds four processes gets no more of it than one that
+/// holds a single compiler. Open MPI's stay in one session: they wait by yielding, which works within one.
 int bench_all_reduce(const BenchAllReduceOptions& options);
 
 struct BenchRoundOptions {

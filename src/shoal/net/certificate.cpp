@@ -8,6 +8,7 @@
 #include <openssl/x509.h>
 
 #include "shoal/base/error.h"
+#include "shoal/net/vector_aes.h"
 
 namespace shoal::net {
 namespace {
@@ -71,7 +72,8 @@ int select_protocol(SSL*, const unsigned char** chosen, unsigned char* length, c
 }  // namespace
 
 TlsContext make_tls_context(const KeyPair& key, bool server) {
-    TlsContext context(SSL_CTX_new(server ? TLS_server_method() : TLS_client_method()));
+    TlsContext context(
+        SSL_CTX_new_ex(tls_library(), nullptr, server ? TLS_server_method() : TLS_client_method()));
     check(context != nullptr, "make a TLS context");
     SSL_CTX* c = context.get();
     const Certificate certificate = make_certificate(key);

@@ -13,6 +13,8 @@ namespace shoal::net {
 namespace {
 
 constexpr int kUnsentBytes = 256 * 1024;
+/// The kernel takes twice this, for its own overhead.
+constexpr int kLoopbackSendBuffer = 128 * 1024;
 
 bool is_loopback(const tcp::socket& socket) {
     std::error_code code;
@@ -40,9 +42,12 @@ void prepare(tcp::socket& socket) {
     std::error_code ignored;
     socket.non_blocking(true, ignored);
     socket.set_option(tcp::no_delay(true), ignored);
-    if (is_loopback(socket)) return;
-    constexpr std::string_view bbr = "bbr";
     const int descriptor = socket.native_handle();
+    if (is_loopback(socket)) {
+        ::setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &kLoopbackSendBuffer, sizeof kLoopbackSendBuffer);
+        return;
+    }
+    constexpr std::string_view bbr = "bbr";
     ::setsockopt(descriptor, IPPROTO_TCP, TCP_CONGESTION, bbr.data(), static_cast<socklen_t>(bbr.size()));
     ::setsockopt(descriptor, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kUnsentBytes, sizeof kUnsentBytes);
 }

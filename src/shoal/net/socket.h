@@ -16,7 +16,8 @@ using asio::ip::tcp;
 inline constexpr std::size_t kReadBytes = 256 * 1024;
 
 /// No delay; on paths beyond this machine BBR where the kernel has it, and a short queue of unsent bytes in
-/// the kernel, so that control frames overtake bulk data on slow links. Never fails: what the system refuses
+/// the kernel, so that control frames overtake bulk data on slow links; within this machine a short buffer,
+/// so that bytes are still in the processor's cache when they are read. Never fails: what the system refuses
 /// is left.
 void prepare(tcp::socket& socket);
 

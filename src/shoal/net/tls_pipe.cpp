@@ -130,8 +130,8 @@ awaitable<PeerId> TlsPipe::handshake() {
 /// How many bytes it put into plain_; 0: more records are needed.
 std::size_t TlsPipe::decrypt() {
     std::size_t filled = 0;
+    ERR_clear_error();  // once: what succeeds leaves no errors behind
     while (filled < plain_.size) {
-        ERR_clear_error();
         std::size_t count = 0;
         const int result =
             SSL_read_ex(session_->ssl, plain_.data.get() + filled, plain_.size - filled, &count);
