@@ -332,7 +332,8 @@ awaitable<Verdict> ButterflyAverager::run_round(const RoundRequest& request, Rou
     busy.cancel();
     co_await asio::this_coro::throw_if_cancelled(false);
     co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-    co_await round->reduce->stop(value ? "this round is decided" : "this peer has left the round");
+    const std::string reason = value ? "this round is decided" : "this peer has left the round";
+    co_await round->reduce->stop(reason);
     co_await busy.settle();
     co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
     co_await asio::this_coro::throw_if_cancelled(true);

@@ -48,14 +48,15 @@ class DhtBench {
         for (int i = 0; i < options_.nodes; ++i) nodes_.push_back(make_node());
         for (const auto& node : nodes_) co_await until_connected(*node);
         connect_seconds_ = seconds(clock_.now() - start);
-        co_await measure(whole_, options_.result.quick ? options_.operations / 4 : options_.operations);
+        const auto operations = options_.result.quick ? options_.operations / 4 : options_.operations;
+        co_await measure(whole_, operations);
         const auto dead = static_cast<std::size_t>(options_.killed * options_.nodes + 0.5);
         for (std::size_t i = 0; i < dead; ++i) {
             const std::size_t victim = 1 + random_.below(nodes_.size() - 1);
             nodes_[victim]->shut_down();
             nodes_.erase(nodes_.begin() + static_cast<std::ptrdiff_t>(victim));
         }
-        co_await measure(damaged_, options_.result.quick ? options_.operations / 4 : options_.operations);
+        co_await measure(damaged_, operations);
         for (const auto& node : nodes_) node->shut_down();
     }
 
