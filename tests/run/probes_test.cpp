@@ -1,6 +1,10 @@
 // What peers tell whoever asks, and what they refuse.
 #include "shoal/run/probes.h"
 
+#include "collective/mutating_network.h"
+
+#include <algorithm>
+#include <cmath>
 #include <gtest/gtest.h>
 #include <shoal/proto/probe.pb.h>
 
@@ -101,12 +105,99 @@ TEST_F(Probes, EndWithTheirToken) {
     EXPECT_THROW(run(ask_about(*us_.network, *us_.clock, other_.id, deadline())), Error);
 }
 
-TEST_F(Probes, GarbageIsRefused) {
-    for (const char* method : {"shoal/dial_back"}) {
-        net::Message garbage(Bytes(100, 0xff));
-        EXPECT_THROW(run(net::call(*us_.network, *us_.clock, other_.id, method, garbage, deadline())), Error);
+/// Sends nearly right messages to every service of the probes, and takes what comes.
+awaitable<void> babble(net::Network& network, PeerId peer, std::uint64_t seed) {
+    Random random(seed);
+    proto::DialBackRequest dial;
+    dial.set_tcp_port(1);
+    dial.set_udp_port(1);
+    dial.set_udp_token(std::string(16, 't'));
+    proto::BandwidthRequest bandwidth;
+    bandwidth.set_bytes_down(100000);
+    const std::vector<std::pair<std::string, Bytes>> models = {
+        {"shoal/about", Bytes()},
+        {"shoal/dial_back", net::to_control(dial)},
+        {"shoal/bandwidth", net::to_control(bandwidth)}};
+    for (int k = 0; k < 200; ++k) {
+        try {
+            const auto& [service, model] = models[random.below(models.size())];
+            std::string name = service;
+            const net::StreamPointer stream = co_await network.open(peer, std::move(name));
+            for (std::uint64_t messages = 1 + random.below(2); messages > 0; --messages) {
+                const Bytes control = collective::mutated(random, model);
+                const Bytes payload(random.below(300), 1);
+                co_await stream->write(control, payload);
+            }
+            if (random.below(2) == 0) {
+                stream->finish();
+                co_await stream->read();
+            }
+        } catch (const Error& error) {
+            if (error.kind() == ErrorKind::cancelled) throw;
+        }
     }
-    EXPECT_NO_THROW(run(ask_about(*us_.network, *us_.clock, other_.id, deadline())));
+}
+
+TEST_F(Probes, AnswerTheOthersWhateverAStrangerSends) {
+    const sim::Peer stranger = world_.add_peer();
+    for (std::uint64_t seed = 1; seed <= 20; ++seed)
+        world_.simulation().run(babble(*stranger.network, other_.id, seed), std::chrono::hours(1));
+    EXPECT_EQ(run(ask_about(*us_.network, *us_.clock, other_.id, deadline())).name, "alice");
+    run(measure_bandwidth(*us_.network, *us_.clock, other_.id, 1s, us_.clock->now() + 60s));
+}
+
+/// A peer whose answers to probes arrive changed.
+class LyingPeer : public Probes {
+  protected:
+    LyingPeer() : liar_(world_.add_peer()) {
+        collective::Attack attack;
+        attack.name = "answers";
+        attack.rarity = 1;
+        liar_.network = collective::attacking(attack, damage_)(liar_.network);
+        lies_ = serve_probes(*liar_.network, *liar_.clock, ProbeSettings(), Log());
+    }
+    /// What it says is understood, or an error.
+    template <typename T>
+    std::optional<T> ask(awaitable<T> question) {
+        try {
+            return run(std::move(question));
+        } catch (const Error&) {
+            ++refused_;
+            return std::nullopt;
+        }
+    }
+    /// Without control characters; names may be UTF-8.
+    static bool is_harmless(const std::string& text) {
+        return std::none_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+    }
+
+    std::shared_ptr<collective::Damage> damage_ = std::make_shared<collective::Damage>();
+    sim::Peer liar_;
+    std::shared_ptr<void> lies_;
+    int refused_ = 0;
+};
+
+TEST_F(LyingPeer, IsRefusedOrSaysSomethingHarmless) {
+    for (int k = 0; k < 300; ++k) {
+        if (const auto about = ask(ask_about(*us_.network, *us_.clock, liar_.id, deadline()))) {
+            for (const std::string& text : {about->version, about->run, about->name, about->seen_address})
+                EXPECT_TRUE(text.size() <= 80 && is_harmless(text)) << text;
+            EXPECT_TRUE(std::isfinite(about->clock_difference));
+        }
+        const auto back =
+            ask(ask_to_dial_back(*us_.network, *us_.clock, liar_.id, 1, 0, Bytes(), deadline()));
+        if (back) {
+            EXPECT_TRUE(is_harmless(back->host) && is_harmless(back->tcp_cause));
+        }
+    }
+    for (int k = 0; k < 20; ++k) {
+        const auto speed = ask(measure_bandwidth(*us_.network, *us_.clock, liar_.id, 1ms, deadline()));
+        if (speed) {
+            EXPECT_TRUE(std::isfinite(speed->up) && std::isfinite(speed->down));
+        }
+    }
+    EXPECT_GT(refused_, 10);
+    EXPECT_GT(damage_->messages, 300);
 }
 
 TEST(Addresses, ComeBackAsManyAsFit) {
