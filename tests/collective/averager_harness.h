@@ -6,6 +6,7 @@
 #include <asio/co_spawn.hpp>
 #include <cmath>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -71,13 +72,18 @@ class AveragerSwarm {
         simulation_.run_for(std::chrono::seconds(1));
     }
 
-    Peer& add(Role role = Role::full, double weight = 1, double bandwidth = 0, sim::HostSettings host = {}) {
+    /// Puts something between a peer and its network.
+    using Between = std::function<std::shared_ptr<net::Network>(std::shared_ptr<net::Network>)>;
+
+    Peer& add(Role role = Role::full, double weight = 1, double bandwidth = 0, sim::HostSettings host = {},
+              const Between& between = {}) {
         Peer& peer = peers_.emplace_back();
         peer.id = test_peer(seed_ * 1000 + peers_.size());
         peer.role = role;
         peer.weight = role == Role::auxiliary ? 0 : weight;
         host.accept_connections = role != Role::client;
         peer.network = internet_.join(peer.id, host);
+        if (between) peer.network = between(peer.network);
         AveragerSettings settings;
         settings.run = "test";
         settings.codec = settings_.codec;

@@ -1,5 +1,6 @@
 // Strangers and liars: whatever they send, no correct peer crashes, and nothing wrong reaches a result.
 #include "averager_harness.h"
+#include "mutation.h"
 
 #include <algorithm>
 #include <cstring>
@@ -36,26 +37,6 @@ Join test_join(const PeerId& peer, std::size_t elements) {
 Bytes random_bytes(Random& random, std::size_t maximum) {
     Bytes bytes(random.below(maximum + 1));
     for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(random.below(256));
-    return bytes;
-}
-
-Bytes mutated(Random& random, Bytes bytes) {
-    for (std::uint64_t k = 1 + random.below(4); k > 0 && !bytes.empty(); --k) {
-        const std::size_t at = random.below(bytes.size());
-        switch (random.below(4)) {
-            case 0:
-                bytes[at] ^= static_cast<std::uint8_t>(1u << random.below(8));
-                break;
-            case 1:
-                bytes[at] = static_cast<std::uint8_t>(random.below(256));
-                break;
-            case 2:
-                bytes.erase(bytes.begin() + static_cast<std::ptrdiff_t>(at));
-                break;
-            default:
-                bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(at), bytes[at]);
-        }
-    }
     return bytes;
 }
 

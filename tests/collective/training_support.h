@@ -219,6 +219,8 @@ struct NodeOptions {
     const ToyCompute* from = nullptr;  ///< whose state is that checkpoint
     std::int64_t lead = 2;
     sim::HostSettings host{};
+    /// Puts something between the peer and its network; such a peer counts as hostile.
+    std::function<std::shared_ptr<net::Network>(std::shared_ptr<net::Network>)> between = {};
 };
 
 struct Node {
@@ -294,6 +296,7 @@ class Swarm {
     void expect_identical() {
         std::map<Step, std::set<std::pair<std::uint64_t, std::uint64_t>>> digests;
         for (const NodePointer& node : nodes) {
+            if (node->options.between) continue;
             EXPECT_EQ(node->failure, "");
             for (const auto& [step, taken] : node->seen->steps)
                 digests[step].insert({taken.digest.low, taken.digest.high});
@@ -327,7 +330,7 @@ class Swarm {
         }
         int compared = 0;
         for (const NodePointer& node : nodes) {
-            if (!node->finished || !node->compute) continue;
+            if (!node->finished || !node->compute || node->options.between) continue;
             ++compared;
             for (std::size_t i = 0; i < kWidth; ++i)
                 ASSERT_NEAR(node->compute->parameters[i], parameters[i], 1e-6);
@@ -341,7 +344,7 @@ class Swarm {
         const Verdict* first = nullptr;
         for (const NodePointer& node : nodes) {
             const auto found = node->seen->averaged.find(step);
-            if (found == node->seen->averaged.end()) continue;
+            if (found == node->seen->averaged.end() || node->options.between) continue;
             const Verdict& verdict = found->second;
             if (first != nullptr) {
                 EXPECT_EQ(verdict.digest, first->digest);
@@ -376,6 +379,7 @@ class Swarm {
     NodePointer start(sim::Peer peer, NodeOptions options) {
         auto node = std::make_shared<Node>(
             Node{std::move(peer), options, {}, {}, {}, {}, {}, {}, {}, false, false, {}});
+        if (options.between) node->peer.network = options.between(node->peer.network);
         Clock& clock = *node->peer.clock;
         net::Network& network = *node->peer.network;
         node->started = clock.now();

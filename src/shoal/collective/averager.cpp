@@ -240,7 +240,7 @@ awaitable<Verdict> ButterflyAverager::run_round(const RoundRequest& request, Rou
     }
     // The caller's vectors must be out of use before it goes on; the vote stays for those who ask later.
     busy.cancel();
-    const char* reason = value ? "this round is decided" : "this peer has left the round";
+    const std::string reason = value ? "this round is decided" : "this peer has left the round";
     co_await asio::this_coro::throw_if_cancelled(false);
     const bool cancelled = co_await run_to_end(release(*round, busy, reason));
     if (cancelled && !failure)

@@ -51,9 +51,9 @@ class RoundVote : public std::enable_shared_from_this<RoundVote> {
     /// @param give_up  asked when it is cut off although the round may be averaged (in_doubt)
     awaitable<std::optional<VoteValue>> run(std::function<bool()> give_up);
 
-    /// True if the others may decide that the round is averaged, and this member does not know.
-    /// It has reported that it is complete, so the round may be decided so, now or later.
+    /// True once this member has reported that it is complete: from then on the round may be decided so.
     bool may_be_averaged() const { return may_be_averaged_; }
+    /// True if the others may decide that the round is averaged, and this member does not know.
     bool in_doubt() const { return may_be_averaged_ && !decision(); }
 
     const std::optional<VoteValue>& decision() const { return machine_.decision(); }

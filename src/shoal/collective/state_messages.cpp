@@ -6,6 +6,7 @@
 #include <shoal/proto/state.pb.h>
 
 #include "shoal/base/error.h"
+#include "shoal/collective/round_messages.h"
 #include "shoal/net/rpc.h"
 
 namespace shoal::collective {
@@ -243,7 +244,7 @@ StateAnswer decode_state_answer(const net::Message& message, const PeerId& from,
             break;
         case proto::StateAnswer::kRefusal:
             answer.what = StateAnswer::What::refusal;
-            answer.refusal = in.refusal().substr(0, 300);
+            answer.refusal = printable(in.refusal());
             break;
         case proto::StateAnswer::kManifest:
             answer.what = StateAnswer::What::manifest;

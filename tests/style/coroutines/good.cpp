@@ -57,4 +57,29 @@ awaitable<void> good(Executor executor, int value, bool choice) {
     spawn([this, value] { return run(value); });
     const auto result = co_await other();
     co_return Pair{result, 1};
+    [[maybe_unused]] const bool known = co_await other();
+    const std::string reason = choice ? "one" : "another";
+    co_await stop(reason);
+    co_await call(Known(1, 2));
+    co_await call(Abstract(value));
+    co_await call(Named());
+    Named named(1, 2);
+    co_await defaulted(1, named);
+    co_await defaulted();  // another function: that one needs an argument
+    co_await harmless(1);
+    for (auto item = co_await other(); item < 3; ++item) use(item);
+    co_await other([](int number) { return number > 0 ? Pair{1, 2} : Pair{2, 1}; });
 }
+
+struct Named {
+    int a = 0, b = 0;
+};
+struct Known {
+    Known(int a, int b);
+    int a, b;
+};
+struct Abstract : Base {
+    virtual ~Abstract() = default;
+};
+awaitable<int> defaulted(int a, Named named = {});
+awaitable<int> harmless(int a, std::string text = {}, Known known = {});
