@@ -203,6 +203,32 @@ TEST(Async, what_runs_to_its_end_is_not_disturbed_by_a_cancellation_and_does_not
     }
 }
 
+awaitable<void> wait_then_finish(Signal& signal, int& passed, bool& cancelled) {
+    co_await signal.wait();
+    co_await asio::this_coro::throw_if_cancelled(false);
+    cancelled = co_await run_to_end(two_waits(signal, passed));
+}
+
+TEST(Async, a_cancellation_at_the_moment_of_the_wake_up_is_not_lost_by_what_runs_to_its_end) {
+    asio::io_context context;
+    Signal signal(context.get_executor());
+    asio::cancellation_signal cancelling;
+    int passed = 0;
+    bool cancelled = false;
+    asio::co_spawn(context, wait_then_finish(signal, passed, cancelled),
+                   asio::bind_cancellation_slot(cancelling.slot(), [](const std::exception_ptr&) {}));
+    context.poll();
+    signal.notify();
+    cancelling.emit(asio::cancellation_type::terminal);
+    for (int i = 0; i < 2; ++i) {
+        context.poll();
+        signal.notify();
+    }
+    context.poll();
+    EXPECT_EQ(passed, 2);
+    EXPECT_TRUE(cancelled);
+}
+
 awaitable<void> pop_three(Mailbox<int>& mailbox, std::vector<int>& got) {
     for (int i = 0; i < 3; ++i) got.push_back(co_await mailbox.pop());
 }

@@ -48,7 +48,7 @@ TEST(LabFolder, what_another_has_made_is_never_deleted) {
     const TemporaryFolder folder;
     std::filesystem::create_directory(folder / "peers");
     run::write_whole(folder / "peers/precious", "mine");
-    data::testing_support::write_text(folder / "text.txt", data::testing_support::sample_text());
+    run::write_whole(folder / "text.txt", "One paragraph of text.\n");
     for (const std::vector<std::string>& arguments :
          {std::vector<std::string>{"lab", "faults", "--folder", folder.path()},
           std::vector<std::string>{"lab", "swarm", "--text", folder / "text.txt", "--folder",

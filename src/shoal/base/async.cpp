@@ -157,7 +157,11 @@ awaitable<void> TaskGroup::join() {
 awaitable<bool> run_to_end(awaitable<void> operation) {
     co_await asio::this_coro::throw_if_cancelled(
         false);  // asio tests it at each co_await of another coroutine
-    // Signals come in and are noted, but go no further.
+    // One may have come since the caller last waited: what it waited for was there at the same moment.
+    const asio::cancellation_state old_state = co_await asio::this_coro::cancellation_state;
+    const bool cancelled_before =
+        old_state.cancelled() != asio::cancellation_type::none;  // reset destroys it
+    // From now on signals come in and are noted, but go no further.
     co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation(),
                                                        asio::disable_cancellation());
     std::exception_ptr failure;
@@ -167,7 +171,7 @@ awaitable<bool> run_to_end(awaitable<void> operation) {
         failure = std::current_exception();
     }
     const asio::cancellation_state state = co_await asio::this_coro::cancellation_state;
-    const bool cancelled = state.cancelled() != asio::cancellation_type::none;
+    const bool cancelled = cancelled_before || state.cancelled() != asio::cancellation_type::none;
     co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
     co_await asio::this_coro::throw_if_cancelled(true);
     if (failure) std::rethrow_exception(failure);

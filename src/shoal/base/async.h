@@ -127,10 +127,10 @@ class TaskGroup {
 };
 
 /// Runs an operation to its end, such as waiting for tasks that use what the caller owns, though the caller
-/// be cancelled meanwhile. Returns true if it was: the cancellation has been used up by then, so the caller
-/// has to end by itself (one that arrives while cancellation is disabled would be lost). Where the caller may
-/// have been cancelled before, `co_await asio::this_coro::throw_if_cancelled(false)` must come first, or the
-/// very call throws; that cancellation is used up, too.
+/// be cancelled meanwhile. Returns true if it was, or had been before: the cancellation has been used up by
+/// then, so the caller has to end by itself (one that arrives while cancellation is disabled would be lost).
+/// Where it may have been cancelled before, `co_await asio::this_coro::throw_if_cancelled(false)` must come
+/// first, or the very call throws.
 awaitable<bool> run_to_end(awaitable<void> operation);
 
 namespace detail {
