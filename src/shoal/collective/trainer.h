@@ -16,6 +16,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -36,8 +37,8 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
 
   private:
     // --- synchronise (trainer_synchronise.cpp) ---
-    awaitable<void> join_run();
     awaitable<bool> synchronise();
+    void check_offer(const State& state, Step target, DownloadReport& download) const;
     awaitable<void> take_state(StatePointer state);
     bool is_behind() const { return progress_.view().step > step_; }
     bool has_diverged() const;
@@ -45,6 +46,14 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     bool needs_state() { return is_behind() || has_diverged() || is_lost_ahead(); }
     std::vector<PeerId> donors(Step step, bool diverged) const;
     static awaitable<StatePointer> snapshot(std::weak_ptr<Trainer> weak);
+
+    // --- join (trainer_join.cpp) ---
+    awaitable<void> join_run();
+    bool has_company() const;
+    bool agrees_with_most() const;
+    Step newest_claim(const std::set<PeerId>& disbelieved) const;
+    awaitable<void> take_checkpoint(Step target, std::set<PeerId>& disbelieved);
+    awaitable<bool> is_better(StatePointer state);
 
     // --- train (trainer.cpp) ---
     awaitable<void> train();

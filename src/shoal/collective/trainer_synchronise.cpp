@@ -1,5 +1,5 @@
-// How a peer gets in step with the swarm: at its start, after it fell behind, and when it holds another state
-// than most.
+// How a peer gets in step with a swarm that trains: when it joins, after it fell behind, and when it holds
+// another state than most. (How a whole run starts: trainer_join.cpp.)
 #include <algorithm>
 
 #include "shoal/collective/trainer.h"
@@ -13,31 +13,6 @@ awaitable<StatePointer> Trainer::snapshot(std::weak_ptr<Trainer> weak) {
     if (!self) throw Error(ErrorKind::refused, "this peer has ended");
     const Turn::Guard guard = co_await self->turn_.take();
     co_return co_await self->compute_.snapshot(self->step_);
-}
-
-// A newcomer trusts the peers that train. When nobody does, a whole run starts (or resumes): whoever has the
-// swarm's step starts training, and the others take its state. Who hears of nobody at all for a while starts
-// the run by itself.
-awaitable<void> Trainer::join_run() {
-    report();
-    const TimePoint alone_at = clock_.now() + settings_.alone_after;
-    for (;;) {
-        std::function<bool()> heard = [this] {
-            for (const Progress& peer : progress_.peers()) {
-                if (peer.peer != network_.self() && peer.role != Role::auxiliary) return true;
-            }
-            return false;
-        };
-        const bool somebody = co_await wait_until(std::move(heard), alone_at);
-        if (!somebody) co_return;
-        const SwarmView view = progress_.view();
-        if (view.step == step_ && (view.digest == digest_ || donors(step_, true).empty())) {
-            if (view.training_peers > 0) companions_.arrive();
-            co_return;
-        }
-        const bool done = co_await synchronise();
-        if (done) co_return;
-    }
 }
 
 bool Trainer::has_diverged() const {
@@ -109,6 +84,7 @@ awaitable<bool> Trainer::synchronise() {
         const std::function<void(std::size_t, std::size_t)> nobody;
         StatePointer state =
             co_await download_state(network_, clock_, transfer_, from, target, nobody, download, log_);
+        check_offer(*state, target, download);
         co_await take_state(std::move(state));
     } catch (const Error& error) {
         if (error.kind() == ErrorKind::cancelled) throw;
@@ -143,6 +119,18 @@ awaitable<bool> Trainer::synchronise() {
     };
     co_await wait_until(std::move(news), clock_.now() + std::min<Duration>(pause, 5s));
     co_return false;
+}
+
+// Donors train on while they are asked, so the state may be a little later; but a step that nobody else knows
+// of is believed no more here than in a record.
+void Trainer::check_offer(const State& state, Step target, DownloadReport& download) const {
+    constexpr std::int64_t kTrainedMeanwhile = 16;
+    const std::int64_t known = std::max(value(target), value(progress_.view().step));
+    if (value(state.step) <= known + kTrainedMeanwhile && state.step <= settings_.last_step) return;
+    download.pretenders = download.donors;
+    throw Error(ErrorKind::corrupted, "the state on offer claims to be of step " +
+                                          std::to_string(value(state.step)) + ", the swarm is at " +
+                                          std::to_string(known));
 }
 
 awaitable<void> Trainer::take_state(StatePointer state) {
