@@ -104,13 +104,13 @@ int Program::wait(std::chrono::seconds patience) {
     return WIFEXITED(status_) ? WEXITSTATUS(status_) : 1000 + WTERMSIG(status_);
 }
 
-std::string Program::line_with(const std::string& text) {
+std::string Program::line_with(const std::string& text, const std::filesystem::path& file) {
     const auto deadline = std::chrono::steady_clock::now() + kPatience;
     const Descriptor watching(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-    ::inotify_add_watch(watching.number, out_.c_str(), IN_MODIFY);
+    ::inotify_add_watch(watching.number, file.c_str(), IN_MODIFY);
     for (;;) {
         const bool last = ended() || std::chrono::steady_clock::now() > deadline;
-        const std::string all = output();
+        const std::string all = read_whole(file);
         const std::size_t place = all.find(text);
         const std::size_t end = place == std::string::npos ? place : all.find('\n', place);
         if (end != std::string::npos) {
@@ -119,7 +119,7 @@ std::string Program::line_with(const std::string& text) {
             return all.substr(begin, end - begin);
         }
         if (last) {
-            ADD_FAILURE() << "never wrote '" << text << "'; output: " << all << "; errors: " << errors();
+            ADD_FAILURE() << "never wrote '" << text << "'; output: " << output() << "; errors: " << errors();
             return {};
         }
         until_news(watching, deadline);

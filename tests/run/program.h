@@ -30,13 +30,16 @@ class Program {
     int wait(std::chrono::seconds patience = std::chrono::seconds(60));
     /// Waits until its standard output has a line that contains the text, and returns that line. Fails the
     /// test if it ends before that, or after 60 s.
-    std::string line_with(const std::string& text);
+    std::string line_with(const std::string& text) { return line_with(text, out_); }
+    /// The same of its standard error.
+    std::string error_with(const std::string& text) { return line_with(text, err_); }
     std::string output() const;
     std::string errors() const;
 
   private:
     struct Descriptor;
     bool ended();
+    std::string line_with(const std::string& text, const std::filesystem::path& file);
     void until_news(const Descriptor& watching, std::chrono::steady_clock::time_point deadline) const;
     int process_ = -1, status_ = 0;
     bool waited_ = false;
