@@ -282,7 +282,7 @@ SwarmPicture Swarm::picture() {
     picture.step = swarm_step();
     picture.last_step = options_.steps;
     picture.seconds = wall_seconds() - begin_;
-    picture.remaining_seconds = -1;
+    picture.remaining_seconds = picture.step >= options_.steps ? 0 : -1;
     double speed = 0;
     for (auto& member : members_) {
         picture.peers.push_back(row(member));
@@ -297,7 +297,7 @@ SwarmPicture Swarm::picture() {
             std::min(1.0, since_step * speed / static_cast<double>(options_.target_batch_size));
         const double first = log->steps.begin()->second.time;
         const auto done = static_cast<double>(log->steps.size() - 1);
-        if (done >= 3)
+        if (done >= 3 && picture.step < options_.steps)
             picture.remaining_seconds = (log->steps.rbegin()->second.time - first) / done *
                                             static_cast<double>(options_.steps - picture.step) -
                                         since_step;
