@@ -253,6 +253,43 @@ TEST_P(Training, TheNewestCheckpointIsTheRunsHoweverFewHoldIt) {
     }
 }
 
+TEST_P(Training, AWorseCheckpointIsNotTakenHoweverNewItClaimsToBe) {
+    Swarm first(GetParam(), 64, 10);
+    for (int i = 0; i < 3; ++i) first.add(speed(8, 50ms + i * 20ms));
+    ASSERT_TRUE(first.finishes(60s));
+    const ToyCompute& checkpoint = *first.nodes[0]->compute;
+    for (const std::int64_t lead : {1, 2, 20}) {
+        Swarm second(GetParam() + 1, 64, 40);
+        for (int i = 0; i < 4; ++i) {
+            NodeOptions options = speed(8, 50ms + i * 20ms);
+            options.start = i < 3 ? 10 : 10 + lead;
+            options.from = &checkpoint;
+            second.add(options);
+        }
+        for (float& parameter : second.nodes[3]->compute->parameters) parameter = 30;
+        // What each holds once it trains beyond the claim.
+        std::map<int, float> largest;
+        const auto others_are_done = [&second, &largest, lead] {
+            bool done = true;
+            for (int i = 0; i < 3; ++i) {
+                const Node& node = *second.nodes[static_cast<std::size_t>(i)];
+                done = done && node.trainer->step() == Step{40};
+                if (value(node.trainer->step()) <= 10 + lead || largest.contains(i)) continue;
+                for (const float parameter : node.compute->parameters)
+                    largest[i] = std::max(largest[i], std::abs(parameter));
+            }
+            return done;
+        };
+        // Well before a lost quorum would be given up.
+        ASSERT_TRUE(second.run_until(others_are_done, 25s)) << lead;
+        for (int i = 0; i < 3; ++i) {
+            EXPECT_LT(largest.at(i), 10) << "lead " << lead << ", peer " << i;
+            EXPECT_EQ(second.nodes[static_cast<std::size_t>(i)]->compute->fingerprint_now(),
+                      second.nodes[0]->compute->fingerprint_now());
+        }
+    }
+}
+
 TEST_P(Training, AverageThatIsNotFiniteIsSkippedByAllAlike) {
     Swarm swarm(GetParam(), 64, 20);
     for (int i = 0; i < 3; ++i) swarm.add(speed(8, 50ms + i * 20ms));

@@ -8,6 +8,7 @@ namespace {
 
 constexpr int kGapFactor = 4;
 constexpr int kHardLimitFactor = 60;
+constexpr int kAbsoluteLimitFactor = 600;  // whoever else fills our line, for whatever reason
 
 }  // namespace
 
@@ -50,7 +51,9 @@ std::vector<std::size_t> StallWatch::check(TimePoint now, std::span<const net::C
         if (!w.active) continue;
         if (fresh - std::min(fresh, own) <= work) w.waited += std::min(elapsed, now - w.since);
         const Duration patience = std::max(stall_timeout_, kGapFactor * w.longest_gap);
-        if (now - w.moved > patience || w.waited > kHardLimitFactor * stall_timeout_) late.push_back(i);
+        const bool too_long = w.waited > kHardLimitFactor * stall_timeout_ ||
+                              now - w.since > kAbsoluteLimitFactor * stall_timeout_;
+        if (now - w.moved > patience || too_long) late.push_back(i);
     }
     return late;
 }

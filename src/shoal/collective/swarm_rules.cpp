@@ -29,15 +29,19 @@ std::vector<std::int64_t> voted_steps(std::span<const Progress> live,
 }
 
 /// The digest that most training peers at the step name; ties go to the one that the lowest PeerId names.
-Fingerprint agreed_digest(std::span<const Progress> live, Step step) {
+Fingerprint agreed_digest(std::span<const Progress> live, Step step,
+                          const std::function<bool(const PeerId&)>& doubted) {
+    const auto counts = [&](const Progress& peer) {
+        return trains(peer) && peer.step == step && !doubted(peer.peer);
+    };
     std::map<Fingerprint, std::size_t> count;
     for (const Progress& peer : live) {
-        if (trains(peer) && peer.step == step) ++count[peer.digest];
+        if (counts(peer)) ++count[peer.digest];
     }
     Fingerprint best;
     std::size_t most = 0;
     for (const Progress& peer : live) {  // ascending PeerId, so the first of equals is the lowest
-        if (!trains(peer) || peer.step != step || count[peer.digest] <= most) continue;
+        if (!counts(peer) || count[peer.digest] <= most) continue;
         most = count[peer.digest];
         best = peer.digest;
     }
@@ -85,7 +89,7 @@ SwarmView judge_swarm(std::span<const Progress> live, const Progress& own, Sampl
         const double needed = view.samples_per_second > 0 ? missing / view.samples_per_second : kLongest;
         view.eta = from_seconds(std::min(needed, kLongest));
     }
-    view.digest = agreed_digest(live, view.step);
+    view.digest = agreed_digest(live, view.step, doubted);
     return view;
 }
 

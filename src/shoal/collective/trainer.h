@@ -51,8 +51,9 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     awaitable<void> join_run();
     bool has_company() const;
     bool agrees_with_most() const;
+    std::size_t claimants(Step step, const std::set<PeerId>& disbelieved) const;
     Step newest_claim(const std::set<PeerId>& disbelieved) const;
-    awaitable<void> take_checkpoint(Step target, std::set<PeerId>& disbelieved);
+    awaitable<bool> take_checkpoint(Step target, std::set<PeerId>& disbelieved);
     awaitable<bool> is_better(StatePointer state);
 
     // --- train (trainer.cpp) ---

@@ -1,8 +1,8 @@
-// How a peer finds its place when it starts. It trusts the peers that train. When nobody trains, a whole run
-// starts or resumes: the newest checkpoint is the run's, whoever holds it, because those who left earlier
-// hold older ones. Nobody can vouch for it, so it is held against what this peer has: the held-out loss must
-// not be worse. Whoever holds the newest starts training, the others take its state. Who hears of nobody at
-// all for a while starts by itself.
+// How a peer finds its place when it starts. It trusts the peers that train, if several are as far. When
+// nobody trains, a whole run starts or resumes: the newest checkpoint is the run's, whoever holds it, because
+// those who left earlier hold older ones. Nobody can vouch for it, nor for the claim of a single peer, so
+// such a state is held against what this peer has: the held-out loss must not be worse. Whoever holds the
+// newest starts training, the others take its state. Who hears of nobody at all for a while starts by itself.
 #include <algorithm>
 #include <cmath>
 
@@ -16,6 +16,8 @@ namespace {
 
 /// Peers that start together do not hear of all others at the same moment.
 constexpr Duration kSettling = 1s;
+/// For how long nobody believes whom a checkpoint was refused from.
+constexpr Duration kDoubt = 10min;
 
 }  // namespace
 
@@ -36,6 +38,15 @@ Step Trainer::newest_claim(const std::set<PeerId>& disbelieved) const {
     return newest;
 }
 
+/// How many claim this step or a later one.
+std::size_t Trainer::claimants(Step step, const std::set<PeerId>& disbelieved) const {
+    const std::vector<Progress> live = progress_.peers();
+    return static_cast<std::size_t>(std::count_if(live.begin(), live.end(), [&](const Progress& peer) {
+        return peer.role != Role::auxiliary && peer.peer != network_.self() && peer.step >= step &&
+               !disbelieved.contains(peer.peer);
+    }));
+}
+
 /// True if most of those at our step, whether they train already or not, hold our state.
 bool Trainer::agrees_with_most() const {
     int same = 0, all = 0;
@@ -54,15 +65,15 @@ awaitable<void> Trainer::join_run() {
     std::function<bool()> heard = [this] { return has_company(); };
     const bool somebody = co_await wait_until(std::move(heard), alone_at);
     if (!somebody) co_return;
-    std::function<bool()> news = [this, &disbelieved] {
-        return progress_.view().training_peers > 0 || newest_claim(disbelieved) > step_;
-    };
-    co_await wait_until(std::move(news), clock_.now() + kSettling);
+    std::function<bool()> somebody_trains = [this] { return progress_.view().training_peers > 0; };
+    co_await wait_until(std::move(somebody_trains), clock_.now() + kSettling);
     while (has_company()) {
         const SwarmView view = progress_.view();
         const Step newest = newest_claim(disbelieved);
-        if (view.training_peers == 0 && newest > step_) {
-            co_await take_checkpoint(newest, disbelieved);
+        const bool lone = claimants(std::max(view.step, next(step_)), disbelieved) <= 1;
+        if ((view.training_peers <= 1 || lone) && newest > step_) {
+            const bool taken = co_await take_checkpoint(newest, disbelieved);
+            if (taken && view.training_peers > 0) co_return;
         } else if (view.step == step_ &&
                    (view.digest == digest_ || agrees_with_most() || donors(step_, true).empty())) {
             if (view.training_peers > 0 && view.digest == digest_) companions_.arrive();
@@ -74,16 +85,17 @@ awaitable<void> Trainer::join_run() {
     }
 }
 
-/// Takes the state of a checkpoint that others hold. Whoever cannot show it, or shows a worse one, is
-/// believed no more.
-awaitable<void> Trainer::take_checkpoint(Step target, std::set<PeerId>& disbelieved) {
+/// Takes the state of a checkpoint that others hold. Whoever shows a worse one, or none at all, is believed
+/// no more; who is merely out of reach is asked again a few times.
+awaitable<bool> Trainer::take_checkpoint(Step target, std::set<PeerId>& disbelieved) {
+    constexpr unsigned kTries = 4;
     std::vector<PeerId> from;
     for (const Progress& peer : progress_.peers()) {
         const bool counts = peer.role != Role::auxiliary && !disbelieved.contains(peer.peer);
-        if (counts && peer.peer != network_.self() && peer.step == target) from.push_back(peer.peer);
+        if (counts && peer.peer != network_.self() && peer.step >= target) from.push_back(peer.peer);
     }
     DownloadReport download;
-    bool taken = false;
+    bool taken = false, out_of_reach = false;
     try {
         const std::function<void(std::size_t, std::size_t)> nobody;
         StatePointer state =
@@ -93,22 +105,34 @@ awaitable<void> Trainer::take_checkpoint(Step target, std::set<PeerId>& disbelie
         if (!taken)
             observer_.on_trouble(ErrorKind::corrupted,
                                  "a peer offers a checkpoint of step " + std::to_string(value(target)) +
-                                     " that is worse on held-out data than this peer's: not taken");
+                                     " that is no better on held-out data than this peer's: not taken");
     } catch (const Error& error) {
         if (error.kind() == ErrorKind::cancelled) throw;
+        out_of_reach = error.kind() == ErrorKind::unreachable && download.pretenders.empty();
         observer_.on_trouble(error.kind(), error.what());
     }
-    if (!taken) {
+    if (taken) {
+        failed_downloads_ = 0;
+        ++downloads_since_round_;
+        bytes_received_ += download.bytes;
+        report();
+        observer_.on_synchronised(step_, download);
+    } else if (out_of_reach && ++failed_downloads_ < kTries) {
+        std::function<bool()> somebody_trains = [this] { return progress_.view().training_peers > 0; };
+        co_await wait_until(std::move(somebody_trains), clock_.now() + kSettling);
+    } else {
+        failed_downloads_ = 0;
         disbelieved.insert(from.begin(), from.end());
-        co_return;
+        for (const PeerId& peer : from) progress_.doubt(peer, kDoubt);
     }
-    bytes_received_ += download.bytes;
-    report();
-    observer_.on_synchronised(step_, download);
+    co_return taken;
 }
 
-/// Loads the state; true if it stays because it does about as well as what was here, or better.
+/// Loads the state; true if it stays because it does about as well as what was here, or better. Our own under
+/// another step is none.
 awaitable<bool> Trainer::is_better(StatePointer state) {
+    const Companions companions = companions_;
+    const Fingerprint own_digest = digest_;
     double before = 0, after = 0;
     StatePointer own;
     {
@@ -122,8 +146,10 @@ awaitable<bool> Trainer::is_better(StatePointer state) {
         after = co_await compute_.held_out_loss();
     }
     constexpr double kWorse = 1.2, kNoise = 0.1;
-    if (!std::isfinite(before) || (std::isfinite(after) && after <= kWorse * before + kNoise)) co_return true;
+    const bool good = std::isfinite(after) && (!std::isfinite(before) || after <= kWorse * before + kNoise);
+    if (good && digest_ != own_digest) co_return true;
     co_await take_state(std::move(own));
+    companions_ = companions;  // it has not come from anywhere
     co_return false;
 }
 

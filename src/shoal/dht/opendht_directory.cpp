@@ -117,6 +117,7 @@ awaitable<void> Implementation::publish_signed(KeyHash key, SignedRecord record)
     const TimePoint deadline = clock().now() + settings_.operation_timeout;
     Duration pause = std::chrono::milliseconds(50);
     for (;;) {
+        require_open();  // it may have been shut down during the pause
         const bool alone = node_->good_nodes() == 0;
         const std::shared_ptr<Operation> operation = start_put(key, record);
         if (alone) co_return;  // it is announced when others appear

@@ -176,6 +176,7 @@ awaitable<void> Multiplexer::keep_alive() {
     send_ping();  // the first one measures the round trip
     TimePoint ping_due = clock_.now() + terms_.ping_interval;
     TimePoint silence_since = last_heard_;
+    std::uint64_t received = pipe_->bytes_received();
     for (;;) {
         silence_since = std::max(silence_since, last_heard_);
         const TimePoint planned = std::min(ping_due, silence_since + terms_.peer_timeout);
@@ -185,6 +186,9 @@ awaitable<void> Multiplexer::keep_alive() {
         // busy), and what the peer sent meanwhile has not been read yet: count its silence anew.
         if (now - planned > terms_.ping_interval) silence_since = now;
         silence_since = std::max(silence_since, last_heard_);
+        // On a slow line an encrypted record takes longer than the time-out to arrive, but its bytes trickle
+        // in.
+        if (std::exchange(received, pipe_->bytes_received()) != received) silence_since = now;
         if (now - silence_since >= terms_.peer_timeout) {
             throw lost_error("silent for " +
                              std::to_string((now - last_heard_) / std::chrono::milliseconds(1)) + " ms");

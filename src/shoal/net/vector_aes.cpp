@@ -45,7 +45,7 @@ struct Cipher {
     Cipher(const Cipher&) = default;
     Cipher& operator=(const Cipher&) = delete;
 
-    gcm_key_data key{};  // expanded; first, because it is aligned
+    alignas(64) gcm_key_data key{};  // expanded; read by aligned vectors
     gcm_context_data message{};
     std::array<unsigned char, kIvBytes> iv{};
     std::array<unsigned char, kTagBytes> tag{};

@@ -80,7 +80,7 @@ class Examination {
         const std::uint16_t port = net::listen_port(*network_);
         say(fine, "TCP port",
             fmt::format("{}{}", port, definition_.network.listen_port == 0 ? " (any free one)" : " is free"));
-        return open_udp(port);
+        return definition_.network.directory == "through-peers" || open_udp(port);
     }
 
     bool open_udp(std::uint16_t port) {

@@ -46,13 +46,11 @@ class TrainingProgram {
         } catch (...) {
             ending = std::current_exception();
         }
-        // Whatever cancelled the training must not cancel what follows. The goodbye comes first, so that
-        // nobody waits for this peer while it writes.
-        co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
-        co_await node_.progress().stop();
+        // A signal that ended the training, or comes now, must not cancel what follows.
+        co_await asio::this_coro::throw_if_cancelled(false);
         std::exception_ptr unsaved;
         try {
-            co_await checkpoints_.finish();
+            co_await run_to_end(leave());
         } catch (...) {
             unsaved = std::current_exception();
         }
@@ -62,6 +60,15 @@ class TrainingProgram {
     }
 
   private:
+    /// The goodbye comes first, so that nobody waits for this peer while it writes its last checkpoint. What
+    /// the training has left on the compute thread uses the peer's vectors, so that is waited for, too.
+    awaitable<void> leave() {
+        co_await node_.progress().stop();
+        auto nothing = [] {};
+        co_await offload(compute_.compute_thread(), std::move(nothing));
+        co_await checkpoints_.finish();
+    }
+
     /// A run goes on with the loss that it had: the first line shows it.
     awaitable<void> show_resumed(Step start) {
         say(fmt::format("goes on from the checkpoint of step {}", value(start)));
