@@ -130,13 +130,15 @@ class Chaos {
         const bool may_stop = running > kFewest && runs(victim);
         switch (random_.below(10)) {
             case 0:
-                if (may_stop) now_or_soon(victim, "crashes", [this, victim] { swarm_.crash(victim); });
+                if (may_stop)
+                    now_or_soon(victim, "crashes", [this](const NodePointer& node) { swarm_.crash(node); });
                 return;
             case 1:
             case 2:
                 if (may_stop)
-                    now_or_soon(victim, "freezes",
-                                [this, victim] { swarm_.world.internet().freeze(victim->peer.id); });
+                    now_or_soon(victim, "freezes", [this](const NodePointer& node) {
+                        swarm_.world.internet().freeze(node->peer.id);
+                    });
                 return;
             case 3:
                 if (!is_frozen(victim)) return;
@@ -161,11 +163,15 @@ class Chaos {
     }
 
     /// At once, or after some messages of the peer: in the middle of something.
-    void now_or_soon(const NodePointer& victim, const std::string& what, std::function<void()> action) {
-        const auto act = [this, raging = raging_, victim, what, action] {
-            if (!*raging || !runs(victim) || running_peers() <= kFewest) return;
-            note(victim, what);
-            action();
+    void now_or_soon(const NodePointer& victim, const std::string& what,
+                     std::function<void(const NodePointer&)> action) {
+        // The network keeps what never happens for as long as it lives, and the node holds its network: hence
+        // weak.
+        const auto act = [this, raging = raging_, weak = std::weak_ptr(victim), what, action] {
+            const NodePointer node = weak.lock();
+            if (!node || !*raging || !runs(node) || running_peers() <= kFewest) return;
+            note(node, what);
+            action(node);
         };
         if (random_.below(3) == 0) return act();
         swarm_.world.internet().after_messages(victim->peer.id, 1 + random_.below(60), act);
@@ -180,7 +186,7 @@ class Chaos {
             groups[part].push_back(node->peer.id);
             what += " " + std::to_string(part);
         }
-        now_or_soon(victim, what, [this, groups] {
+        now_or_soon(victim, what, [this, groups](const NodePointer&) {
             groups_ = groups;
             swarm_.world.internet().partition(groups);
         });
