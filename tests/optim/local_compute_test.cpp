@@ -56,21 +56,23 @@ class LocalComputeTest : public testing::Test {
     }
     template <typename T>
     T run(awaitable<T> task) {
-        asio::io_context context;
         std::exception_ptr failure;
         std::optional<T> result;
         bool ended = false;
-        asio::co_spawn(context, std::move(task), [&](std::exception_ptr error, T value) {
+        asio::co_spawn(context_, std::move(task), [&](std::exception_ptr error, T value) {
             failure = std::move(error);
             if (!failure) result = std::move(value);
             ended = true;
         });
-        const auto waiting = asio::make_work_guard(context);  // the compute thread comes back to it
-        while (!ended) context.run_one();
+        const auto waiting = asio::make_work_guard(context_);  // the compute thread comes back to it
+        context_.restart();
+        while (!ended) context_.run_one();
         if (failure) std::rethrow_exception(failure);
         return std::move(*result);
     }
 
+    asio::io_context
+        context_;  // outlives the compute thread, which lets go of it a moment after it has answered
     GivenLosses source_;
     std::unique_ptr<Optimizer> optimizer_ = make_optimizer(sgd(), source_.layout());
     RealClock clock_;
