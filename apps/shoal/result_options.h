@@ -3,11 +3,11 @@
 
 #include <CLI/CLI.hpp>
 
-#include "shoal/lab/result.h"
+#include "shoal/run/result.h"
 
 namespace shoal::app {
 
-inline void add_result_options(CLI::App& app, lab::ResultOptions& result) {
+inline void add_result_options(CLI::App& app, run::ResultOptions& result) {
     app.add_option("--json", result.json, "Write the result to this file");
     app.add_option("--plot", result.plot, "Write a picture to this file, .png or .svg");
     app.add_flag("--check", result.check,

@@ -54,7 +54,7 @@ TEST_P(Training, UnequalPeersEqualOneMachine) {
 
 TEST_P(Training, ClientAndAuxiliaryPeersTakePart) {
     Swarm swarm(GetParam(), 64, 20);
-    swarm.evaluate_every = 5;
+    swarm.settings.evaluate_every = 5;
     NodeOptions client = speed(4, 80ms), auxiliary;
     client.role = Role::client;
     auxiliary.role = Role::auxiliary;
@@ -179,7 +179,7 @@ TEST_P(Training, LoneLiarMovesNobody) {
     for (int i = 0; i < 3; ++i) swarm.add(speed(8, 50ms + i * 20ms));
     const sim::Peer liar = swarm.world.add_peer();
     ProgressSettings settings;
-    settings.run = "toy";
+    settings.run = sim::kSimulatedRun;
     settings.target_batch_size = Samples{64};
     const auto tracker = make_progress_tracker(*liar.network, *liar.directory, *liar.clock, settings, Log());
     swarm.world.simulation().run(tracker->start(), 5s);
@@ -204,7 +204,7 @@ TEST_P(Training, WholeRunResumesFromItsCheckpoints) {
     Swarm first(GetParam(), 64, 10);
     for (int i = 0; i < 3; ++i) first.add(speed(8, 50ms + i * 20ms));
     ASSERT_TRUE(first.finishes(60s));
-    const ToyCompute& checkpoint = *first.nodes[0]->compute;
+    const sim::QuadraticCompute& checkpoint = *first.nodes[0]->compute;
 
     Swarm second(GetParam() + 1, 64, 20);
     for (int i = 0; i < 3; ++i) {
@@ -224,7 +224,7 @@ void expect_the_newest_checkpoint_to_win(std::uint64_t seed, int newer, std::int
     Swarm first(seed, 64, 30);
     for (int i = 0; i < 3; ++i) first.add(speed(8, 50ms + i * 20ms));
     ASSERT_TRUE(first.finishes(60s));
-    const ToyCompute& checkpoint = *first.nodes[0]->compute;
+    const sim::QuadraticCompute& checkpoint = *first.nodes[0]->compute;
     Swarm before(seed, 64, older);
     if (older > 0) {
         for (int i = 0; i < 3; ++i) before.add(speed(8, 50ms + i * 20ms));
@@ -257,7 +257,7 @@ TEST_P(Training, AWorseCheckpointIsNotTakenHoweverNewItClaimsToBe) {
     Swarm first(GetParam(), 64, 10);
     for (int i = 0; i < 3; ++i) first.add(speed(8, 50ms + i * 20ms));
     ASSERT_TRUE(first.finishes(60s));
-    const ToyCompute& checkpoint = *first.nodes[0]->compute;
+    const sim::QuadraticCompute& checkpoint = *first.nodes[0]->compute;
     for (const std::int64_t lead : {1, 2, 20}) {
         Swarm second(GetParam() + 1, 64, 40);
         for (int i = 0; i < 4; ++i) {
@@ -343,7 +343,7 @@ TEST_P(Training, OnlyOneHalfOfAPartitionGoesOnAndAllMeetAgain) {
 TEST_P(Training, SurvivorsThatAreNoQuorumGoOnAfterAWhile) {
     Swarm swarm(GetParam(), 32, 40);
     swarm.faults_expected = true;
-    swarm.lost_quorum_timeout = 10s;
+    swarm.settings.lost_quorum_timeout = 10s;
     for (int i = 0; i < 5; ++i) swarm.add(speed(8, 50ms + i * 10ms));
     ASSERT_TRUE(swarm.run_until([&] { return swarm.highest_step() == 20; }, 60s));
     for (std::size_t i = 0; i < 3; ++i) swarm.crash(swarm.nodes[i]);

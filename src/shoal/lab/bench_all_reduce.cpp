@@ -236,7 +236,7 @@ int bench_all_reduce(const BenchAllReduceOptions& options) {
         }
     }
     fmt::print("\r\033[2K");
-    Result result("bench allreduce", options.result);
+    run::Result result("bench allreduce", options.result);
     result.json()["peers"] = job.peers;
     result.json()["bytes"] = options.bytes;
     result.json()["codec"] = job.codec;
@@ -290,7 +290,7 @@ int bench_round(const BenchRoundOptions& options) {
         "bytes {:.1f} ms\n",
         whole * 1e3, match * 1e3, reduce * 1e3, vote * 1e3, pure * 1e3);
     fmt::print("  overhead {:.1f} ms (95 % of the rounds: {:.1f} ms)\n", median(overhead) * 1e3, p95 * 1e3);
-    Result result("bench round", options.result);
+    run::Result result("bench round", options.result);
     result.json().update({{"peers", job.peers},
                           {"bytes", options.bytes},
                           {"whole_seconds", whole},

@@ -5,12 +5,12 @@
 #include <cstddef>
 #include <string>
 
-#include "shoal/lab/result.h"
+#include "shoal/run/result.h"
 
 namespace shoal::lab {
 
 struct BenchAllReduceOptions {
-    ResultOptions result;
+    run::ResultOptions result;
     int peers = 4;
     std::size_t bytes = std::size_t{64} << 20;  ///< of the fp32 vector
     std::string codec = "fp32";
@@ -28,7 +28,7 @@ struct BenchAllReduceOptions {
 int bench_all_reduce(const BenchAllReduceOptions& options);
 
 struct BenchRoundOptions {
-    ResultOptions result;
+    run::ResultOptions result;
     int peers = 4;
     std::size_t bytes = 64 * 1024;
     int rounds = 50;

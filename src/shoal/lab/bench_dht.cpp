@@ -220,7 +220,7 @@ class DhtBench {
 };
 
 int DhtBench::report() {
-    Result result("bench dht", options_.result);
+    run::Result result("bench dht", options_.result);
     result.json().update({{"nodes", options_.nodes},
                           {"killed_share", options_.killed},
                           {"connect_seconds", connect_seconds_}});

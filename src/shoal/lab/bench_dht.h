@@ -2,12 +2,12 @@
 // with nodes killed.
 #pragma once
 
-#include "shoal/lab/result.h"
+#include "shoal/run/result.h"
 
 namespace shoal::lab {
 
 struct BenchDhtOptions {
-    ResultOptions result;
+    run::ResultOptions result;
     int nodes = 32;
     int operations = 200;  ///< of each kind
     double killed = 0.1;   ///< share of the nodes that is lost for the second and the third phase

@@ -335,7 +335,7 @@ std::size_t Faults::count_disagreements(std::size_t& compared) const {
 }
 
 int Faults::report() {
-    Result result("lab faults", options_.result);
+    run::Result result("lab faults", options_.result);
     double worst_lost = 0, worst_join = 0, lost_sum = 0;
     for (const auto& episode : episodes_) {
         worst_lost = std::max(worst_lost, episode.lost_seconds);

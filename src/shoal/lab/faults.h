@@ -5,12 +5,12 @@
 #include <filesystem>
 #include <string>
 
-#include "shoal/lab/result.h"
+#include "shoal/run/result.h"
 
 namespace shoal::lab {
 
 struct FaultsOptions {
-    ResultOptions result;
+    run::ResultOptions result;
     std::filesystem::path folder = "shoal-faults";  ///< of everything that the peers write
     std::filesystem::path images;  ///< IDX files; empty: where Debian's dataset-fashion-mnist puts them
     std::uint64_t seed = 1;        ///< chooses the victims

@@ -5,12 +5,12 @@
 #include <cstdint>
 #include <filesystem>
 
-#include "shoal/lab/result.h"
+#include "shoal/run/result.h"
 
 namespace shoal::lab {
 
 struct SwarmOptions {
-    ResultOptions result;
+    run::ResultOptions result;
     std::filesystem::path folder =
         "shoal-swarm";  ///< of everything that the swarm writes; emptied of an earlier swarm's peers first
     std::filesystem::path text;  ///< plain English text to train on

@@ -83,7 +83,7 @@ void fill(const FinishedSwarm& swarm, nlohmann::json& json, double join_seconds)
 
 void draw_losses(const FinishedSwarm& swarm) {
     const PeerLog& log = *most_advanced(swarm.members);
-    Picture picture{"ALBERT tiny, five peers on one machine", "global step", "loss", {}, {}};
+    run::Picture picture{"ALBERT tiny, five peers on one machine", "global step", "loss", {}, {}};
     Curve training{"training loss of the swarm", {}, {}}, held_out{"held-out loss", {}, {}, true};
     for (const auto& [step, line] : log.steps)
         training.x.push_back(static_cast<double>(step)), training.y.push_back(line.swarm_loss);
@@ -91,7 +91,7 @@ void draw_losses(const FinishedSwarm& swarm) {
         held_out.x.push_back(static_cast<double>(step)), held_out.y.push_back(loss);
     picture.curves = {training, held_out};
     picture.marks = swarm.marks;
-    draw(picture, swarm.options.result.plot);
+    run::draw(picture, swarm.options.result.plot);
 }
 
 }  // namespace
@@ -107,7 +107,7 @@ int summarise_swarm(const FinishedSwarm& swarm) {
     const double join_seconds = newcomer.log->first_contribution
                                     ? *newcomer.log->first_contribution - newcomer.spawned
                                     : std::nan("");
-    Result result("lab swarm", swarm.options.result);
+    run::Result result("lab swarm", swarm.options.result);
     fill(swarm, result.json(), join_seconds);
     result.json()["digest"] = digest;
     result.demand("all survivors end with equal parameters", agreed);

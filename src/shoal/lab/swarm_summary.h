@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "shoal/lab/peer_process.h"
-#include "shoal/lab/result.h"
+#include "shoal/run/result.h"
 #include "shoal/lab/swarm.h"
 
 namespace shoal::lab {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace shoal::lab {
+namespace shoal::run {
 
 /// The flags that every `shoal lab` and `shoal bench` command understands.
 struct ResultOptions {
@@ -66,4 +66,4 @@ struct Picture {
 /// if it fails or is missing.
 void draw(const Picture& picture, const std::filesystem::path& file);
 
-}  // namespace shoal::lab
+}  // namespace shoal::run

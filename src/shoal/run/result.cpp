@@ -1,4 +1,4 @@
-#include "shoal/lab/result.h"
+#include "shoal/run/result.h"
 
 #include <cmath>
 #include <cstdio>
@@ -8,7 +8,7 @@
 
 #include "shoal/base/error.h"
 
-namespace shoal::lab {
+namespace shoal::run {
 
 Result::Result(std::string name, ResultOptions options)
     : name_(std::move(name)), options_(std::move(options)) {
@@ -118,4 +118,4 @@ void draw(const Picture& picture, const std::filesystem::path& file) {
                     "gnuplot could not draw " + file.string() + " (is gnuplot-nox installed?)");
 }
 
-}  // namespace shoal::lab
+}  // namespace shoal::run

@@ -1,0 +1,174 @@
+#include "shoal/sim/swarm.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace shoal::sim {
+
+using namespace collective;
+
+namespace {
+
+awaitable<void> run_node(NodePointer node) {
+    try {
+        co_await node->trainer->run(static_cast<Step>(node->options.start));
+        node->finished = true;
+    } catch (...) {
+        if (is_cancellation(std::current_exception())) throw;
+        node->failure = describe(std::current_exception());
+    }
+}
+
+}  // namespace
+
+void Recorder::on_micro_batch(const MicroBatchResult&, const Progress&) {
+    if (!first_micro_batch) first_micro_batch = clock.now();
+}
+
+void Recorder::on_round(Step step, const Verdict& verdict) {
+    if (verdict.outcome == Verdict::Outcome::averaged) {
+        averaged[step] = verdict;
+    } else {
+        failures.push_back({clock.now(), step, verdict});
+    }
+    if (after_round) after_round(step, verdict);
+}
+
+void Recorder::on_step(Step step, double loss, double, double, const Fingerprint& digest) {
+    steps[step] = {clock.now(), digest, loss};
+    history.emplace_back(step, digest);
+    if (after_step) after_step(step, digest);
+}
+
+void Recorder::on_synchronised(Step step, const DownloadReport&) {
+    synchronised.emplace_back(clock.now(), step);
+}
+
+Swarm::Swarm(std::uint64_t seed, SwarmSettings of_swarm, InternetSettings internet,
+             DirectorySettings directory)
+    : settings(std::move(of_swarm)), world(seed, internet, directory) {
+    world.internet().on_crash([this](const PeerId& id) {
+        for (const NodePointer& node : nodes)
+            if (node->peer.id == id && !node->crashed) {
+                node->crashed = true;
+                node->tasks->cancel();
+            }
+    });
+}
+
+Swarm::~Swarm() {
+    for (const NodePointer& node : nodes) {
+        node->seen->after_round = {};
+        node->seen->after_step = {};
+        node->tasks->cancel();
+    }
+    try {
+        world.simulation().run_for(std::chrono::seconds(5));
+    } catch (...) {  // what failed now is nobody's concern any more
+    }
+    nodes.clear();
+}
+
+NodePointer Swarm::add(NodeOptions options) {
+    if (options.role == Role::client) options.host.accept_connections = false;
+    return start(world.add_peer(options.host), options);
+}
+
+NodePointer Swarm::restart(const NodePointer& old, NodeOptions options) {
+    if (options.role == Role::client) options.host.accept_connections = false;
+    return start(world.restart(old->peer.key, options.host), options);
+}
+
+awaitable<void> Swarm::leave(NodePointer node) {
+    node->tasks->cancel();
+    co_await node->tracker->stop();
+    if (!node->crashed) crash(node);
+}
+
+bool Swarm::finishes(Duration limit) {
+    const auto ended = [this](const NodePointer& node) { return node->finished || !runs(node); };
+    return run_until([&] { return std::all_of(nodes.begin(), nodes.end(), ended); }, limit);
+}
+
+bool Swarm::is_frozen(const NodePointer& node) {
+    return !node->crashed && world.internet().is_frozen(node->peer.id);
+}
+
+std::int64_t Swarm::highest_step() const {
+    std::int64_t highest = 0;
+    for (const NodePointer& node : nodes) highest = std::max(highest, value(node->trainer->step()));
+    return highest;
+}
+
+std::int64_t Swarm::lowest_step() const {
+    std::int64_t lowest = std::numeric_limits<std::int64_t>::max();
+    for (const NodePointer& node : nodes)
+        if (!node->crashed && node->options.role != Role::auxiliary)
+            lowest = std::min(lowest, value(node->trainer->step()));
+    return lowest;
+}
+
+std::unique_ptr<QuadraticCompute> Swarm::make_compute(Node& node) {
+    const NodeOptions& options = node.options;
+    QuadraticSettings problem;
+    problem.width = settings.parameters;
+    problem.samples = options.samples;
+    problem.time = options.time;
+    problem.time_jitter = options.time_jitter;
+    problem.first_sample = (nodes.size() + 1) << 32U;
+    auto compute = std::make_unique<QuadraticCompute>(node.peer.id, *node.peer.clock,
+                                                      node.peer.random.split(), ledger, violations, problem);
+    compute->start_at(static_cast<Step>(options.start));
+    if (options.from != nullptr) {
+        compute->parameters = options.from->parameters;
+        compute->momentum = options.from->momentum;
+    }
+    return compute;
+}
+
+std::shared_ptr<TrainingPeer> Swarm::make_trainer(Node& node) {
+    StateTransferSettings transfer;
+    transfer.run = kSimulatedRun;
+    transfer.chunk_bytes = settings.state_chunk_bytes;
+    TrainingSettings training;
+    training.run = kSimulatedRun;
+    training.name = "node " + std::to_string(nodes.size());
+    training.role = node.options.role;
+    training.target_batch_size = static_cast<Samples>(settings.target_batch_size);
+    training.last_step = static_cast<Step>(settings.last_step);
+    training.evaluate_every = settings.evaluate_every;
+    training.alone_after = settings.alone_after;
+    training.lost_quorum_timeout = settings.lost_quorum_timeout;
+    return make_training_peer(*node.peer.network, *node.peer.clock, *node.averager, *node.tracker,
+                              node.compute.get(), transfer, training, *node.seen, Log());
+}
+
+NodePointer Swarm::start(Peer peer, const NodeOptions& options) {
+    auto node = std::make_shared<Node>(
+        Node{std::move(peer), options, {}, {}, {}, {}, {}, {}, {}, false, false, {}});
+    if (options.between) node->peer.network = options.between(node->peer.network);
+    Clock& clock = *node->peer.clock;
+    node->started = clock.now();
+    node->seen = std::make_unique<Recorder>(clock);
+    node->tasks = std::make_unique<TaskGroup>(world.executor());
+    if (options.role != Role::auxiliary) node->compute = make_compute(*node);
+    ProgressSettings progress;
+    progress.run = kSimulatedRun;
+    progress.target_batch_size = static_cast<Samples>(settings.target_batch_size);
+    progress.plausible_lead = options.lead;
+    node->tracker = make_progress_tracker(*node->peer.network, *node->peer.directory, clock, progress, Log());
+    AveragerSettings averaging;
+    averaging.run = kSimulatedRun;
+    averaging.codec = settings.codec;
+    averaging.role = options.role;
+    averaging.chunk_elements = settings.chunk_elements;
+    averaging.maximum_group = settings.maximum_group;
+    averaging.signer = std::make_shared<KeyPair>(node->peer.key);
+    node->averager = make_averager(*node->peer.network, clock, node->peer.random.split(), averaging, Log());
+    node->trainer = make_trainer(*node);
+    nodes.push_back(node);
+    node->tasks->spawn(run_node(node));
+    return node;
+}
+
+}  // namespace shoal::sim
