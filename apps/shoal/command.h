@@ -50,6 +50,7 @@ Command status_command();
 Command doctor_command();
 Command init_command();
 Command key_command();
+Command sim_command();
 // ... and of `shoal-torch`.
 Command train_command();
 Command lab_command();

@@ -75,7 +75,7 @@ class Swarm {
     std::vector<PeerProcess> members_;
     std::deque<std::string> events_;
     std::set<std::string> said_;
-    std::vector<Mark> marks_;
+    std::vector<run::Mark> marks_;
     bool killed_ = false;
 };
 

@@ -84,7 +84,7 @@ void fill(const FinishedSwarm& swarm, nlohmann::json& json, double join_seconds)
 void draw_losses(const FinishedSwarm& swarm) {
     const PeerLog& log = *most_advanced(swarm.members);
     run::Picture picture{"ALBERT tiny, five peers on one machine", "global step", "loss", {}, {}};
-    Curve training{"training loss of the swarm", {}, {}}, held_out{"held-out loss", {}, {}, true};
+    run::Curve training{"training loss of the swarm", {}, {}}, held_out{"held-out loss", {}, {}, true};
     for (const auto& [step, line] : log.steps)
         training.x.push_back(static_cast<double>(step)), training.y.push_back(line.swarm_loss);
     for (const auto& [step, loss] : log.held_out)

@@ -14,7 +14,7 @@ namespace shoal::lab {
 struct FinishedSwarm {
     const SwarmOptions& options;
     const std::vector<PeerProcess>& members;  ///< the newcomer last
-    const std::vector<Mark>& marks;
+    const std::vector<run::Mark>& marks;
     const std::deque<std::string>& events;
     double seconds;
 };

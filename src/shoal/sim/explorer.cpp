@@ -162,9 +162,8 @@ class Explorer {
 
     void freeze() {
         if (!may_stop()) return;
-        now_or_soon("freeze", [this](const NodePointer& node) {
-            swarm_.world.internet().freeze(node->peer.id);
-        });
+        now_or_soon("freeze",
+                    [this](const NodePointer& node) { swarm_.world.internet().freeze(node->peer.id); });
     }
 
     void thaw() {
@@ -204,7 +203,8 @@ class Explorer {
         if (groups_.empty()) return;
         for (std::vector<PeerId>& group : groups_) {
             std::erase(group, newcomer->peer.id);
-            if (std::find(group.begin(), group.end(), host) != group.end()) group.push_back(newcomer->peer.id);
+            if (std::find(group.begin(), group.end(), host) != group.end())
+                group.push_back(newcomer->peer.id);
         }
         swarm_.world.internet().partition(groups_);
     }
@@ -260,7 +260,8 @@ class Explorer {
         // weak.
         const auto act = [this, raging = raging_, weak = std::weak_ptr(victim_), what, action] {
             const NodePointer node = weak.lock();
-            if (!node || !*raging || !swarm_.runs(node) || running_peers() <= settings_.fewest_running) return;
+            if (!node || !*raging || !swarm_.runs(node) || running_peers() <= settings_.fewest_running)
+                return;
             happened(what, node);
             action(node);
         };

@@ -48,15 +48,14 @@ void Invariants::on_step(std::size_t node, Step step, const Fingerprint& digest)
 void Invariants::on_round(std::size_t node, Step step, const Verdict& verdict) {
     if (verdict.outcome != Verdict::Outcome::averaged) {
         ++failed_;
-        log_.note(swarm_.now(), fmt::format("{}: round of step {}, attempt {}: {}: {}", name(node),
-                                            value(step), verdict.attempt, to_string(verdict.outcome),
-                                            verdict.cause));
+        log_.note(swarm_.now(),
+                  fmt::format("{}: round of step {}, attempt {}: {}: {}", name(node), value(step),
+                              verdict.attempt, to_string(verdict.outcome), verdict.cause));
         return;
     }
-    log_.note(swarm_.now(),
-              fmt::format("{}: round of step {}, attempt {}: averaged over {} members: {}", name(node),
-                          value(step), verdict.attempt, verdict.contributors.size(),
-                          short_digest(verdict.digest)));
+    log_.note(swarm_.now(), fmt::format("{}: round of step {}, attempt {}: averaged over {} members: {}",
+                                        name(node), value(step), verdict.attempt, verdict.contributors.size(),
+                                        short_digest(verdict.digest)));
     Round round;
     round.step = step;
     round.verdict = verdict;

@@ -8,8 +8,8 @@
 // That nobody waits for ever and that progress resumes is the explorer's to see (explorer.h).
 //
 // A swarm that loses its quorum for longer than lost_quorum_timeout, and newcomers that hear only of each
-// other, may begin a second history (docs/algorithms.md): then the first and the third hold within each alone,
-// and are not looked at.
+// other, may begin a second history (docs/algorithms.md): then the first and the third hold within each
+// alone, and are not looked at.
 //
 // Thread: the one of the simulation.
 #pragma once
@@ -27,7 +27,8 @@ namespace shoal::sim {
 
 class Invariants {
   public:
-    /// @param founders  this many nodes may begin the run; if one of the others does, there are two histories.
+    /// @param founders  this many nodes may begin the run; if one of the others does, there are two
+    /// histories.
     Invariants(Swarm& swarm, std::size_t founders, EventLog& log)
         : swarm_(swarm), founders_(founders), log_(log) {}
     Invariants(const Invariants&) = delete;
@@ -37,7 +38,8 @@ class Invariants {
     /// (Swarm's destructor does that).
     void watch(std::size_t index);
 
-    /// True if the swarm may have taken two ways, so that "same bits" and "nothing twice" are not asked of it.
+    /// True if the swarm may have taken two ways, so that "same bits" and "nothing twice" are not asked of
+    /// it.
     bool may_have_two_histories() const;
     /// What did not hold, a sentence each.
     std::vector<std::string> violations() const;

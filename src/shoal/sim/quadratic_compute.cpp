@@ -77,7 +77,8 @@ double QuadraticCompute::loss_of(std::uint64_t first, std::int64_t count) const 
     double loss = 0;
     for (std::size_t i = 0; i < parameters.size(); ++i) {
         const double value = parameters[i];
-        loss += value * value * samples - 2 * value * wishes.sum[i % kPatterns] + wishes.square[i % kPatterns];
+        loss +=
+            value * value * samples - 2 * value * wishes.sum[i % kPatterns] + wishes.square[i % kPatterns];
     }
     return loss / (2 * samples);
 }

@@ -59,6 +59,8 @@ class QuadraticCompute final : public collective::Compute {
     awaitable<double> held_out_loss() override;
 
     Fingerprint fingerprint_now() const;
+    /// Samples that it has computed so far, whatever became of them.
+    std::uint64_t samples_computed() const { return next_sample_ - settings_.first_sample; }
     /// The step of the state that it holds at the start: 0, or a checkpoint's.
     void start_at(Step step) { step_ = step; }
 

@@ -6,8 +6,10 @@ namespace shoal::sim {
 
 namespace {
 
-std::size_t size_on_wire(const net::Message& message) {
-    return message.control.size() + message.payload.size() + kMessageOverhead;
+std::size_t size_on_wire(const net::Message& message, const SimulatedHost& host) {
+    const double payload =
+        host.internet_settings().payload_scale * static_cast<double>(message.payload.size());
+    return message.control.size() + static_cast<std::size_t>(payload) + kMessageOverhead;
 }
 
 }  // namespace
@@ -60,7 +62,7 @@ awaitable<void> SimulatedStream::write(ByteView control, ByteView payload) {
     const auto host = end->connection->hosts[static_cast<std::size_t>(end->side)];
     auto message = std::make_shared<net::Message>(Bytes(control.begin(), control.end()),
                                                   Bytes(payload.begin(), payload.end()));
-    const std::size_t bytes = size_on_wire(*message);
+    const std::size_t bytes = size_on_wire(*message, *host);
     const std::size_t window = host->settings().stream_window;
     for (;;) {
         co_await host->while_stopped();
@@ -87,7 +89,8 @@ awaitable<std::optional<net::Message>> SimulatedStream::read() {
     }
     std::optional<net::Message> message(std::move(end->inbox.front()));
     end->inbox.pop_front();
-    Frame credit{Frame::Kind::credit, end->id, size_on_wire(*message)};
+    Frame credit{Frame::Kind::credit, end->id, kMessageOverhead};
+    credit.credit = size_on_wire(*message, *host);
     host->send_at_once(*end->connection, end->side, std::move(credit));
     co_return message;
 }

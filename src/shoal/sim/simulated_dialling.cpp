@@ -100,7 +100,8 @@ awaitable<SimulatedHost::ConnectionPointer> SimulatedHost::dial_endpoint(net::En
     const TimePoint deadline = clock_.now() + settings_.dial_timeout;
     // One round trip for TCP and one for TLS.
     Duration round_trip = 2 * settings_.latency;
-    if (const auto target = internet_.find_endpoint(endpoint)) round_trip += 2 * target->settings().latency;
+    if (const auto target = internet_.find_endpoint(endpoint))
+        round_trip += 2 * (target->settings().latency + between_regions(*target));
     co_await clock_.sleep_for(2 * round_trip);
     std::shared_ptr<SimulatedHost> target;
     const std::string name = endpoint.host + ":" + std::to_string(endpoint.port);
@@ -117,11 +118,17 @@ awaitable<SimulatedHost::ConnectionPointer> SimulatedHost::dial_endpoint(net::En
     co_return establish(target);
 }
 
+Duration SimulatedHost::between_regions(const SimulatedHost& other) const {
+    const auto& latency = internet_settings().region_latency;
+    if (latency.empty()) return Duration{0};
+    return latency.at(settings_.region).at(other.settings_.region);
+}
+
 SimulatedHost::ConnectionPointer SimulatedHost::establish(const std::shared_ptr<SimulatedHost>& other) {
     auto connection = std::make_shared<Connection>();
     connection->number = internet_.connections_made_++;
     connection->hosts = {shared_from_this(), other};
-    connection->one_way = settings_.latency + other->settings().latency;
+    connection->one_way = settings_.latency + other->settings().latency + between_regions(*other);
     simulation().trace().note(clock_.now(), "connect", std::hash<PeerId>()(id_),
                               std::hash<PeerId>()(other->id()));
     come_up(connection, other->id());

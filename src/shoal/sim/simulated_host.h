@@ -69,6 +69,7 @@ class SimulatedHost : public std::enable_shared_from_this<SimulatedHost> {
     const Traffic& traffic() const { return traffic_; }
     VirtualClock& clock() { return clock_; }
     SimulatedInternet& internet() { return internet_; }
+    const InternetSettings& internet_settings() const { return internet_.settings(); }
     Simulation& simulation() { return internet_.simulation(); }
 
   private:
@@ -84,6 +85,7 @@ class SimulatedHost : public std::enable_shared_from_this<SimulatedHost> {
     awaitable<ConnectionPointer> connect_to_any(PeerId peer);
     awaitable<ConnectionPointer> dial_endpoint(net::Endpoint endpoint);
     awaitable<std::shared_ptr<SimulatedHost>> reach(net::Endpoint endpoint);
+    Duration between_regions(const SimulatedHost& other) const;
     ConnectionPointer establish(const std::shared_ptr<SimulatedHost>& other);
     void come_up(const ConnectionPointer& connection, const PeerId& peer);
     /// This side gives the connection up. `notify`: the other side is told when it can be.

@@ -36,11 +36,17 @@ struct HostSettings {
     Duration dial_timeout = std::chrono::seconds(10);
     Duration peer_timeout = std::chrono::milliseconds(2000);  ///< a peer silent for this long is lost
     Duration clock_skew{0};                                   ///< of the wall clock
+    std::size_t region = 0;                                   ///< row and column in region_latency
 };
 
 struct InternetSettings {
     Duration maximum_jitter{0};             ///< added to each segment's way, uniform; order is kept
     std::size_t segment_bytes = 64 * 1024;  ///< what a stream may send before it is another's turn
+    /// A byte of payload takes as much of the line as this many: small vectors stand for large ones. Control
+    /// bytes and overhead count as they are.
+    double payload_scale = 1;
+    /// What lies between two regions, one way, beside the latencies of the two hosts. Empty: nothing.
+    std::vector<std::vector<Duration>> region_latency{};
 };
 
 /// What a machine has sent and received so far.

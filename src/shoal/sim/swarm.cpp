@@ -144,8 +144,8 @@ std::shared_ptr<TrainingPeer> Swarm::make_trainer(Node& node) {
 }
 
 NodePointer Swarm::start(Peer peer, const NodeOptions& options) {
-    auto node = std::make_shared<Node>(
-        Node{std::move(peer), options, {}, {}, {}, {}, {}, {}, {}, false, false, {}});
+    auto node =
+        std::make_shared<Node>(Node{std::move(peer), options, {}, {}, {}, {}, {}, {}, {}, false, false, {}});
     if (options.between) node->peer.network = options.between(node->peer.network);
     Clock& clock = *node->peer.clock;
     node->started = clock.now();
@@ -161,6 +161,7 @@ NodePointer Swarm::start(Peer peer, const NodeOptions& options) {
     averaging.run = kSimulatedRun;
     averaging.codec = settings.codec;
     averaging.role = options.role;
+    averaging.bandwidth = std::min(options.upload_bandwidth, options.download_bandwidth);
     averaging.chunk_elements = settings.chunk_elements;
     averaging.maximum_group = settings.maximum_group;
     averaging.signer = std::make_shared<KeyPair>(node->peer.key);

@@ -62,12 +62,13 @@ struct Recorder final : collective::TrainingObserver {
 
 struct NodeOptions {
     collective::Role role = collective::Role::full;
-    std::int64_t samples = 8;                         ///< a micro-batch
-    Duration time = std::chrono::milliseconds(100);   ///< a micro-batch
-    double time_jitter = 0;                           ///< each takes up to this share longer
-    std::int64_t start = 0;                           ///< step of the checkpoint it starts with
-    const QuadraticCompute* from = nullptr;           ///< whose state is that checkpoint
-    std::int64_t lead = 2;                            ///< ProgressSettings::plausible_lead
+    std::int64_t samples = 8;                             ///< a micro-batch
+    Duration time = std::chrono::milliseconds(100);       ///< a micro-batch
+    double time_jitter = 0;                               ///< each takes up to this share longer
+    double upload_bandwidth = 0, download_bandwidth = 0;  ///< what it says of its line, bytes/s; 0: nothing
+    std::int64_t start = 0;                               ///< step of the checkpoint it starts with
+    const QuadraticCompute* from = nullptr;               ///< whose state is that checkpoint
+    std::int64_t lead = 2;                                ///< ProgressSettings::plausible_lead
     HostSettings host{};
     /// Puts something between the peer and its network; such a peer counts as hostile.
     std::function<std::shared_ptr<net::Network>(std::shared_ptr<net::Network>)> between = {};
@@ -93,8 +94,8 @@ struct SwarmSettings {
     std::int64_t last_step = 100;
     std::size_t parameters = 100;
     std::string codec = "fp32";
-    std::size_t chunk_elements = 16;           ///< of a message of the all-reduce
-    std::size_t state_chunk_bytes = 128;       ///< of a message of the state transfer
+    std::size_t chunk_elements = 16;      ///< of a message of the all-reduce
+    std::size_t state_chunk_bytes = 128;  ///< of a message of the state transfer
     std::size_t maximum_group = 64;
     Duration alone_after = std::chrono::seconds(5), lost_quorum_timeout = std::chrono::seconds(30);
     std::int64_t evaluate_every = 0;
