@@ -35,8 +35,8 @@ TEST(Explorer, EveryKindOfFaultHappensAndMostSeedsAskForOneHistory) {
         for (const auto& [kind, count] : exploration.faults) faults[kind] += count;
         one_history += exploration.one_history_checked;
     }
-    for (const char* kind : {"crash", "freeze", "thaw", "split", "heal", "join", "leave", "cut", "slow line",
-                             "clock jump"})
+    for (const char* kind :
+         {"crash", "freeze", "thaw", "split", "heal", "join", "leave", "cut", "slow line", "clock jump"})
         EXPECT_GT(faults[kind], 0) << kind;
     EXPECT_GE(one_history, kSeeds / 2);
 }

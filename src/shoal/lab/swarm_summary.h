@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "shoal/lab/peer_process.h"
-#include "shoal/run/result.h"
 #include "shoal/lab/swarm.h"
+#include "shoal/run/result.h"
 
 namespace shoal::lab {
 

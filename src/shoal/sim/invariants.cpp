@@ -26,6 +26,9 @@ std::string short_digest(const Fingerprint& digest) {
 void Invariants::watch(std::size_t index) {
     Recorder& seen = *swarm_.nodes[index]->seen;
     seen.after_step = [this, index](Step step, const Fingerprint& digest) { on_step(index, step, digest); };
+    seen.after_other = [this, index](const std::string& text) {
+        log_.note(swarm_.now(), name(index) + ": " + text);
+    };
     seen.after_round = [this, index](Step step, const Verdict& verdict) { on_round(index, step, verdict); };
 }
 

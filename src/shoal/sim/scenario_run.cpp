@@ -72,7 +72,8 @@ class ScenarioRun {
             return scenario_.steps > 0 && swarm_.highest_step() >= scenario_.steps;
         };
         for (int i = 0; i < kSlices && !reached(); ++i) {
-            swarm_.run_until(reached, slice);
+            const TimePoint until = swarm_.now() + slice;
+            if (!swarm_.run_until(reached, slice)) swarm_.world.simulation().run_until(until);
             const double by_steps = scenario_.steps > 0 ? static_cast<double>(swarm_.highest_step()) /
                                                               static_cast<double>(scenario_.steps)
                                                         : 0;

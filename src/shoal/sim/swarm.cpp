@@ -42,6 +42,12 @@ void Recorder::on_step(Step step, double loss, double, double, const Fingerprint
 
 void Recorder::on_synchronised(Step step, const DownloadReport&) {
     synchronised.emplace_back(clock.now(), step);
+    if (after_other) after_other("has the state of step " + std::to_string(value(step)));
+}
+
+void Recorder::on_trouble(ErrorKind kind, const std::string& text) {
+    troubles.emplace_back(kind, text);
+    if (after_other) after_other(text);
 }
 
 Swarm::Swarm(std::uint64_t seed, SwarmSettings of_swarm, InternetSettings internet,
@@ -60,6 +66,7 @@ Swarm::~Swarm() {
     for (const NodePointer& node : nodes) {
         node->seen->after_round = {};
         node->seen->after_step = {};
+        node->seen->after_other = {};
         node->tasks->cancel();
     }
     try {

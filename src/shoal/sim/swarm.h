@@ -50,6 +50,7 @@ struct Recorder final : collective::TrainingObserver {
     /// Called after the step or the verdict has been written down.
     std::function<void(Step, const Fingerprint&)> after_step;
     std::function<void(Step, const collective::Verdict&)> after_round;
+    std::function<void(const std::string&)> after_other;  ///< a trouble or a download, in words
 
     void on_micro_batch(const collective::MicroBatchResult&, const collective::Progress&) override;
     void on_round(Step step, const collective::Verdict& verdict) override;
@@ -57,7 +58,7 @@ struct Recorder final : collective::TrainingObserver {
                  const Fingerprint& digest) override;
     void on_held_out_loss(Step, double) override { ++held_out; }
     void on_synchronised(Step step, const collective::DownloadReport&) override;
-    void on_trouble(ErrorKind kind, const std::string& text) override { troubles.emplace_back(kind, text); }
+    void on_trouble(ErrorKind kind, const std::string& text) override;
 };
 
 struct NodeOptions {
