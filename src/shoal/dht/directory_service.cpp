@@ -162,12 +162,14 @@ class Service : public std::enable_shared_from_this<Service> {
             co_await with_deadline(self->clock_, deadline, std::move(reading), "waiting for a WatchRequest");
         if (!message) co_return;
         const auto request = net::parse_control<proto::WatchRequest>(*message, stream->peer());
+        const KeyHash key = read_key(request.key());
+        co_await stream->write(ByteView(), ByteView());  // taken on
         auto outbox = std::make_shared<Outbox>(self->network_->executor());
         SignedWatcher watcher = [outbox](const SignedRecord& record) {
             outbox->records.insert_or_assign({record.owner, record.subkey}, record);
             outbox->changed.notify();
         };
-        const auto token = self->directory_->watch_signed(read_key(request.key()), std::move(watcher));
+        const auto token = self->directory_->watch_signed(key, std::move(watcher));
         TaskGroup tasks(self->network_->executor());
         tasks.spawn(send_records(stream, outbox));
         tasks.spawn(until_ended(stream, tasks));
