@@ -369,6 +369,46 @@ TEST_P(Training, GoodbyesLeaveAQuorumBehind) {
     swarm.expect_equal_to_one_machine();
 }
 
+/// Where a peer said goodbye, as another one has it.
+bool has_left_before(const NodePointer& other, const NodePointer& leaver, Step step) {
+    return other->tracker->has_left(leaver->peer.id, step);
+}
+
+TEST_P(Training, AGoodbyeWhileTheStepIsAppliedSaysThatItMayHaveBeenTaken) {
+    Swarm swarm(GetParam(), 32, 60);
+    swarm.faults_expected = true;
+    for (int i = 0; i < 4; ++i) swarm.add(speed(8, 50ms + i * 10ms));
+    const NodePointer leaver = swarm.nodes[0], other = swarm.nodes[1];
+    const Step before{20}, after{21};
+    ASSERT_TRUE(swarm.run_until(
+        [&] { return leaver->seen->averaged.contains(before) && leaver->trainer->step() == before; }, 60s));
+    EXPECT_FALSE(leaver->seen->steps.contains(after)) << "it is being applied";
+    leaver->tasks->cancel();
+    swarm.world.simulation().run(leaver->tracker->stop(), 5s);
+    EXPECT_EQ(leaver->trainer->step(), before) << "it was stopped within the update";
+    EXPECT_TRUE(swarm.run_until([&] { return has_left_before(other, leaver, after); }, 5s));
+    swarm.crash(leaver);
+    EXPECT_TRUE(swarm.run_until([&] { return swarm.highest_step() >= 24; }, 8s));
+    ASSERT_TRUE(swarm.finishes(100s));
+    swarm.expect_identical();
+    swarm.expect_equal_to_one_machine();
+}
+
+TEST_P(Training, AGoodbyeAfterTheStepIsOfTheNextOne) {
+    Swarm swarm(GetParam(), 32, 60);
+    swarm.faults_expected = true;
+    for (int i = 0; i < 4; ++i) swarm.add(speed(8, 50ms + i * 10ms));
+    const NodePointer leaver = swarm.nodes[0], other = swarm.nodes[1];
+    const Step after{21};
+    ASSERT_TRUE(swarm.run_until([&] { return leaver->seen->steps.contains(after); }, 60s));
+    leaver->tasks->cancel();
+    swarm.world.simulation().run(leaver->tracker->stop(), 5s);
+    EXPECT_TRUE(swarm.run_until([&] { return has_left_before(other, leaver, after); }, 5s));
+    swarm.crash(leaver);
+    ASSERT_TRUE(swarm.finishes(100s));
+    swarm.expect_identical();
+}
+
 TEST_P(Training, TwoHalvesThatStartedApartBecomeOneSwarm) {
     Swarm swarm(GetParam(), 32, 400);
     for (int i = 0; i < 4; ++i) {

@@ -194,6 +194,34 @@ TEST_F(RemoteDirectoryTest, AServerRefusesAClientThatCallsWithoutPause) {
     EXPECT_EQ(refusal(sign(client_.key), kKey), "");
 }
 
+TEST_F(RemoteDirectoryTest, AServerHoldsEachOfManyClientsToItsOwnLimits) {
+    ServiceLimits limits;
+    limits.records_per_client = 1;
+    serve(servers_[0], directories_[0], limits);
+    std::vector<sim::Peer> clients;
+    for (int i = 0; i < 20; ++i) clients.push_back(world_.add_peer());
+    const auto call = [&](const sim::Peer& peer, const std::string& subkey) {
+        const WallTime expires = std::chrono::floor<std::chrono::milliseconds>(peer.clock->wall_now()) + 60s;
+        proto::PublishRequest request;
+        request.set_key(std::string(as_text(kKey.bytes)));
+        request.set_record(std::string(
+            as_text(encode_record(sign_record(peer.key, kKey, subkey, ++sequence_, expires, Bytes(3))))));
+        net::Message message(net::to_control(request));
+        try {
+            run(net::call(*peer.network, *peer.clock, servers_[0].id, kPublishService, std::move(message),
+                          peer.clock->now() + 5s));
+            return true;
+        } catch (const Error&) {
+            return false;
+        }
+    };
+    for (const sim::Peer& peer : clients) EXPECT_TRUE(call(peer, "a"));
+    for (const sim::Peer& peer : clients) EXPECT_FALSE(call(peer, "b")) << "nobody was forgotten";
+    world_.simulation().run_for(61s);
+    for (const sim::Peer& peer : clients) EXPECT_TRUE(call(peer, "b")) << "its first has expired";
+    for (const sim::Peer& peer : clients) EXPECT_FALSE(call(peer, "c"));
+}
+
 awaitable<std::string> watch_all(net::Network& network, PeerId server, int watches) {
     std::vector<net::StreamPointer> streams;
     proto::WatchRequest request;
@@ -268,13 +296,37 @@ TEST_F(RemoteDirectoryTest, WaitsNoLongerOnceItIsShutDown) {
 
 // --- where UDP gets no answer ---
 
+/// Fails when the test says so.
+class FailingDirectory final : public SignedDirectory {
+  public:
+    FailingDirectory(asio::any_io_executor executor, const sim::Peer& peer,
+                     std::shared_ptr<SharedStore> store)
+        : SignedDirectory(std::make_shared<KeyPair>(peer.key), *peer.clock),
+          store_(std::move(executor), peer.key, *peer.clock, std::move(store)) {}
+    bool fails = false;
+
+    awaitable<void> publish_signed(KeyHash key, SignedRecord record) override {
+        if (fails) throw Error(ErrorKind::timed_out, "nobody answers");
+        co_await store_.publish_signed(key, std::move(record));
+    }
+    awaitable<std::vector<SignedRecord>> read_signed(KeyHash key) override {
+        if (fails) throw Error(ErrorKind::timed_out, "nobody answers");
+        co_return co_await store_.read_signed(key);
+    }
+    std::shared_ptr<void> watch_signed(KeyHash key, SignedWatcher watcher) override {
+        return store_.watch_signed(key, std::move(watcher));
+    }
+
+  private:
+    StoreDirectory store_;
+};
+
 class FallbackDirectoryTest : public RemoteDirectoryTest {
   protected:
     FallbackDirectoryTest() {
         own_store_ = std::make_shared<SharedStore>();
         FallbackParts parts;
-        parts.own =
-            std::make_shared<StoreDirectory>(world_.executor(), client_.key, *client_.clock, own_store_);
+        parts.own = own_ = std::make_shared<FailingDirectory>(world_.executor(), client_, own_store_);
         parts.neighbours = [this] { return own_neighbours_; };
         parts.remote = remote_;
         parts.signer = std::make_shared<KeyPair>(client_.key);
@@ -283,6 +335,7 @@ class FallbackDirectoryTest : public RemoteDirectoryTest {
     ~FallbackDirectoryTest() override { directory_->shut_down(); }
 
     std::shared_ptr<SharedStore> own_store_;
+    std::shared_ptr<FailingDirectory> own_;
     std::size_t own_neighbours_ = 1;
     std::shared_ptr<FallbackDirectory> directory_;
 };
@@ -310,6 +363,18 @@ TEST_F(FallbackDirectoryTest, GoesThroughAPeerWhenNobodyAnswersAndBackAgain) {
     until([&] { return !directory_->through(); });
     publish(*directory_, "later");
     until([&] { return seen == (Values{"mine", "theirs", "later"}); });
+}
+
+TEST_F(FallbackDirectoryTest, AnErrorOfItsOwnKeepsNothingFromTheOtherPeer) {
+    own_neighbours_ = 0;
+    until([&] { return directory_->through().has_value(); });
+    own_->fails = true;
+    publish(*directory_, "mine");
+    EXPECT_EQ(read(*directories_[0]), Values{"mine"});
+    EXPECT_EQ(read(*directory_), Values{"mine"});
+    own_neighbours_ = 1;
+    until([&] { return !directory_->through(); });
+    EXPECT_THROW(publish(*directory_, "alone"), Error) << "nobody else has it";
 }
 
 TEST_F(FallbackDirectoryTest, BearsAShortSilence) {

@@ -20,10 +20,13 @@ class GivenLosses final : public GradientSource {
     const ParameterLayout& layout() const override { return layout_; }
     std::span<float> parameters() override { return parameters_; }
     std::span<const float> gradient() override { return gradient_; }
-    MicroBatchLoss micro_batch() override { return {Samples{1}, losses.at(next_++ % losses.size())}; }
+    MicroBatchLoss micro_batch() override {
+        ++position_;
+        return {Samples{1}, losses.at(next_++ % losses.size())};
+    }
     double held_out_loss() override { return 0; }
-    std::uint64_t position() const override { return 0; }
-    void seek(std::uint64_t) override {}
+    std::uint64_t position() const override { return position_; }
+    void seek(std::uint64_t position) override { position_ = position; }
 
     std::vector<double> losses = {1.0};
 
@@ -31,6 +34,7 @@ class GivenLosses final : public GradientSource {
     ParameterLayout layout_{{ParameterTensor{"weight", {2}, true}}};
     std::vector<float> parameters_ = {1, 2}, gradient_ = {0.5F, 0.5F};
     std::size_t next_ = 0;
+    std::uint64_t position_ = 0;
 };
 
 class LocalComputeTest : public testing::Test {
@@ -101,15 +105,26 @@ TEST_F(LocalComputeTest, GoesOnAsLongAsAGoodMicroBatchComesInBetween) {
 
 TEST_F(LocalComputeTest, TheHeldStateIsOfTheStepThatItsParametersReached) {
     const std::vector<float> average = {1, 1}, broken = {1, std::nanf("")};
-    EXPECT_EQ(run(compute_.held_state())->step, Step{0});
+    EXPECT_EQ(run(compute_.held_state()).state->step, Step{0});
     EXPECT_TRUE(run(compute_.apply(Step{0}, average)));
-    const auto first = run(compute_.held_state());
+    const auto first = run(compute_.held_state()).state;
     EXPECT_EQ(first->step, Step{1});
     EXPECT_EQ(run::digest_of(*first), run(compute_.digest()));
     EXPECT_FALSE(run(compute_.apply(Step{1}, broken))) << "all peers count the step, nobody applies it";
-    const auto second = run(compute_.held_state());
+    const auto second = run(compute_.held_state()).state;
     EXPECT_EQ(second->step, Step{2});
     EXPECT_EQ(run::digest_of(*second), run::digest_of(*first));
+}
+
+TEST_F(LocalComputeTest, TheHeldStateComesWithThePlaceInTheDataAtWhichItWasReached) {
+    const std::vector<float> average = {1, 1};
+    for (int i = 0; i < 3; ++i) run(compute_.micro_batch());
+    EXPECT_EQ(run(compute_.held_state()).position, 0U);
+    EXPECT_TRUE(run(compute_.apply(Step{0}, average)));
+    for (int i = 0; i < 2; ++i) run(compute_.micro_batch());
+    EXPECT_EQ(run(compute_.held_state()).position, 3U) << "the last two are in no state yet";
+    EXPECT_TRUE(run(compute_.apply(Step{1}, average)));
+    EXPECT_EQ(run(compute_.held_state()).position, 5U);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
+#include <unistd.h>
 
 #include "shoal/base/error.h"
 #include "shoal/run/safetensors.h"
@@ -164,6 +165,21 @@ TEST_F(Checkpoints, WritingAStepAgainMovesTheOldFilesAside) {
     EXPECT_EQ(latest(), 10);
     EXPECT_EQ(read_whole(open().tensor_file(Step{10}).string() + ".old-1"), "damaged");
     EXPECT_TRUE(std::filesystem::exists(open().info_file(Step{10}).string() + ".old-1"));
+}
+
+TEST_F(Checkpoints, AGoodOneStaysWhereItIsWhenTheOneThatReplacesItCannotBeWritten) {
+    write(10);
+    for (const auto& file : {open().tensor_file(Step{10}), open().info_file(Step{10})}) {
+        // A folder stands where the temporary file should be.
+        const std::filesystem::path obstacle = file.string() + "." + std::to_string(::getpid()) + ".tmp";
+        std::filesystem::create_directory(obstacle);
+        EXPECT_THROW(write(10), Error);
+        EXPECT_EQ(latest(), 10);
+        EXPECT_FALSE(std::filesystem::exists(open().info_file(Step{10}).string() + ".old-1"));
+        EXPECT_FALSE(std::filesystem::exists(open().tensor_file(Step{10}).string() + ".old-1"));
+        std::filesystem::remove(obstacle);
+    }
+    EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_.path() / "checkpoints"), {}), 2);
 }
 
 TEST_F(Checkpoints, ADamagedLaterOneNeverPushesAGoodOneOut) {

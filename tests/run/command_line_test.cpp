@@ -197,22 +197,31 @@ TEST(Status, NamesEveryBootstrapAddressThatDoesNotAnswerWithItsCause) {
     EXPECT_TRUE(contains(result.errors, "host.invalid:31337")) << result.errors;
 }
 
+constexpr const char* kDemoRun =
+    "[run]\nname = \"demo\"\n[data]\nkind = \"fashion-mnist\"\n[model]\nkind = \"convnet\"\n";
+
+/// Starts an auxiliary peer of that run. @return  it, and its port once it listens.
+std::pair<std::unique_ptr<Program>, std::string> start_auxiliary(const TemporaryFolder& folder,
+                                                                 const std::vector<std::string>& more) {
+    write_whole(folder / "run.toml", kDemoRun);
+    std::vector<std::string> arguments = {"seed", "run.toml", "--auxiliary", "--listen", "127.0.0.1"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    auto program = std::make_unique<Program>(program_folder() / "shoal", arguments, folder.path());
+    std::string port = port_in(program->line_with("listens on port"));
+    return {std::move(program), std::move(port)};
+}
+
 TEST(Status, ShowsAnAuxiliaryPeerOfARun) {
     const TemporaryFolder folder;
-    write_whole(folder / "run.toml",
-                "[run]\nname = \"demo\"\n[data]\nkind = \"fashion-mnist\"\n[model]\nkind = \"convnet\"\n");
-    Program helper(program_folder() / "shoal",
-                   {"seed", "run.toml", "--auxiliary", "--name", "helper", "--listen", "127.0.0.1"},
-                   folder.path());
-    const std::string port = port_in(helper.line_with("listens on port"));
+    const auto [helper, port] = start_auxiliary(folder, {"--name", "helper"});
     const Result table = shoal({"status", "--bootstrap", "127.0.0.1:" + port}, folder.path());
     EXPECT_EQ(table.code, 0) << table.errors;
     EXPECT_TRUE(contains(table.output, "run demo: step 0")) << table.output;
     EXPECT_TRUE(contains(table.output, "helper")) << table.output;
     const Result json = shoal({"status", "--json", "--bootstrap", "127.0.0.1:" + port}, folder.path());
     EXPECT_EQ(nlohmann::json::parse(json.output).at("peers").at(0).at("role"), "auxiliary");
-    helper.signal(SIGINT);
-    EXPECT_EQ(helper.wait(), 0);
+    helper->signal(SIGINT);
+    EXPECT_EQ(helper->wait(), 0);
 }
 
 TEST(Doctor, SaysEveryProblemOfARunFileWithItsLineAsTrainingWould) {
@@ -241,12 +250,7 @@ TEST(Doctor, SaysEveryProblemOfARunFileWithItsLineAsTrainingWould) {
 
 TEST(Seed, ACopiedFolderIsAnErrorThatNamesTheKey) {
     const TemporaryFolder folder;
-    write_whole(folder / "run.toml",
-                "[run]\nname = \"demo\"\n[data]\nkind = \"fashion-mnist\"\n[model]\nkind = \"convnet\"\n");
-    Program first(program_folder() / "shoal",
-                  {"seed", "run.toml", "--auxiliary", "--listen", "127.0.0.1", "--folder", "a"},
-                  folder.path());
-    const std::string port = port_in(first.line_with("listens on port"));
+    const auto [first, port] = start_auxiliary(folder, {"--folder", "a"});
     std::filesystem::create_directory(folder / "b");
     std::filesystem::copy_file(folder / "a/key.pem", folder / "b/key.pem");
     const Result copy = shoal({"seed", "run.toml", "--auxiliary", "--listen", "127.0.0.1", "--folder", "b",
@@ -255,8 +259,8 @@ TEST(Seed, ACopiedFolderIsAnErrorThatNamesTheKey) {
     EXPECT_EQ(copy.code, 2);
     EXPECT_TRUE(contains(copy.errors, "127.0.0.1:" + port + ": another process there has this peer's key"))
         << copy.errors;
-    first.signal(SIGTERM);
-    EXPECT_EQ(first.wait(), 0) << "the first is not disturbed";
+    first->signal(SIGTERM);
+    EXPECT_EQ(first->wait(), 0) << "the first is not disturbed";
 }
 
 TEST(CommandLine, InitMakesNoFolderThatIsMissing) {
@@ -276,12 +280,7 @@ TEST(CommandLine, TheHelpOfStatusNamesEveryStateThatATableCanShow) {
 
 TEST(Handshake, APeerWithOtherSettingsLearnsWhichOneDiffers) {
     const TemporaryFolder folder;
-    write_whole(folder / "run.toml",
-                "[run]\nname = \"demo\"\n[data]\nkind = \"fashion-mnist\"\n[model]\nkind = \"convnet\"\n");
-    Program first(program_folder() / "shoal",
-                  {"seed", "run.toml", "--auxiliary", "--listen", "127.0.0.1", "--folder", "a"},
-                  folder.path());
-    const std::string port = port_in(first.line_with("listens on port"));
+    const auto [first, port] = start_auxiliary(folder, {"--folder", "a"});
     const Result doctor = shoal({"doctor", "run.toml", "--set", "averaging.codec=fp32", "--listen",
                                  "127.0.0.1", "--bootstrap", "127.0.0.1:" + port},
                                 folder.path());

@@ -105,22 +105,36 @@ int Program::wait(std::chrono::seconds patience) {
 }
 
 std::string Program::line_with(const std::string& text, const std::filesystem::path& file) {
+    std::string line;
+    const auto has_line = [&](const std::string& all) {
+        const std::size_t place = all.find(text);
+        const std::size_t end = place == std::string::npos ? place : all.find('\n', place);
+        if (end == std::string::npos) return false;
+        const std::size_t before = all.rfind('\n', place);
+        const std::size_t begin = before == std::string::npos ? 0 : before + 1;
+        line = all.substr(begin, end - begin);
+        return true;
+    };
+    wait_for(has_line, "wrote '" + text + "'", file);
+    return line;
+}
+
+void Program::wait_for(const std::function<bool(const std::string& output)>& wanted,
+                       const std::string& what) {
+    wait_for(wanted, what, out_);
+}
+
+void Program::wait_for(const std::function<bool(const std::string& text)>& wanted, const std::string& what,
+                       const std::filesystem::path& file) {
     const auto deadline = std::chrono::steady_clock::now() + kPatience;
     const Descriptor watching(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     ::inotify_add_watch(watching.number, file.c_str(), IN_MODIFY);
     for (;;) {
         const bool last = ended() || std::chrono::steady_clock::now() > deadline;
-        const std::string all = read_whole(file);
-        const std::size_t place = all.find(text);
-        const std::size_t end = place == std::string::npos ? place : all.find('\n', place);
-        if (end != std::string::npos) {
-            const std::size_t before = all.rfind('\n', place);
-            const std::size_t begin = before == std::string::npos ? 0 : before + 1;
-            return all.substr(begin, end - begin);
-        }
+        if (wanted(read_whole(file))) return;
         if (last) {
-            ADD_FAILURE() << "never wrote '" << text << "'; output: " << output() << "; errors: " << errors();
-            return {};
+            ADD_FAILURE() << "never " << what << "; output: " << output() << "; errors: " << errors();
+            return;
         }
         until_news(watching, deadline);
     }

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -35,11 +36,15 @@ class Program {
     std::string error_with(const std::string& text) { return line_with(text, err_); }
     std::string output() const;
     std::string errors() const;
+    /// Waits until its standard output is as wanted; likewise.
+    void wait_for(const std::function<bool(const std::string& output)>& wanted, const std::string& what);
 
   private:
     struct Descriptor;
     bool ended();
     std::string line_with(const std::string& text, const std::filesystem::path& file);
+    void wait_for(const std::function<bool(const std::string& text)>& wanted, const std::string& what,
+                  const std::filesystem::path& file);
     void until_news(const Descriptor& watching, std::chrono::steady_clock::time_point deadline) const;
     int process_ = -1, status_ = 0;
     bool waited_ = false;

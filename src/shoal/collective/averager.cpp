@@ -319,6 +319,7 @@ void ButterflyAverager::enter_round(const RoundPlan& plan) {
     status.kind = MatchStatus::Kind::busy;
     status.step = plan.step;
     status.attempt = plan.attempt;
+    status.join.clear();
     status.begin = plan.begin_message;
     for (const Join& member : plan.members) status.members.push_back(member.signed_bytes);
     lobby_->set_status(std::move(status));
@@ -327,6 +328,7 @@ void ButterflyAverager::enter_round(const RoundPlan& plan) {
 void ButterflyAverager::leave_match(Step step, bool over) {
     MatchStatus status = lobby_->status();
     status.kind = MatchStatus::Kind::idle;
+    status.join.clear();
     status.members.clear();
     status.begin.clear();
     if (over && (!status.over_until || *status.over_until < step)) status.over_until = step;

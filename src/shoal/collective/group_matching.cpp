@@ -97,7 +97,7 @@ std::optional<MatchOutcome> GroupMatching::look(TimePoint& wake_at) {
     refresh_lineage();
     take_up_attempts_of_guests();
     learn_candidates_from_guests();
-    take_offered_begin();
+    take_offered_begins();
     if (outcome_) return std::move(outcome_);
     if (request_.is_over && request_.is_over()) return fail("the swarm is past this step", true);
     const TimePoint now = clock_.now();
@@ -418,6 +418,7 @@ void GroupMatching::set_status(MatchStatus::Kind kind, const PeerId& leader) {
     status.kind = kind;
     status.step = request_.step;
     status.attempt = attempt_;
+    status.join = own_.signed_bytes;
     status.leader = leader;
     status.wait = std::max(Duration(0), longest_ready_by() - clock_.now()) + kSlack + kProbeTime;
     lobby_.set_status(std::move(status));

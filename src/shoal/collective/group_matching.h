@@ -113,7 +113,8 @@ class GroupMatching {
     Bytes make_request() const;
     void take_reply(const PeerId& peer, const net::Message& message);
     void take_begin(const std::string& begin);
-    void take_offered_begin();
+    void take_offered_begins();
+    bool could_be_ours(const std::string& begin) const;
     void take_redirect(const PeerId& from, const std::string& bytes);
     void rule_out(const PeerId& peer, const std::string& why);
     bool comes_before(const PeerId& a, const PeerId& b) const;
@@ -137,6 +138,7 @@ class GroupMatching {
     Candidates candidates_;                // without self
     std::map<PeerId, TimePoint> lost_;     // connections that broke meanwhile, and when
     std::set<PeerId> past_;                // who say that this step is over
+    std::set<PeerId> unheeded_;            // who passed on a Begin that was none
     std::optional<MatchOutcome> outcome_;  // set by a Begin from a leader
     TimePoint started_;
     TaskGroup tasks_;

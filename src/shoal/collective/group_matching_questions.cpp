@@ -120,16 +120,31 @@ void GroupMatching::take_begin(const std::string& begin) {
     outcome_ = std::move(outcome);
 }
 
-/// A Begin that a member passed on. One that is of no use (of another attempt, or without this peer) is no
-/// fault.
-void GroupMatching::take_offered_begin() {
-    const std::optional<std::string> begin = lobby_.take_offered_begin();
-    if (!begin || outcome_) return;
-    try {
-        take_begin(*begin);
-    } catch (const Error& error) {
-        log_.debug(std::string("a begin of no use was passed on: ") + error.what());
+/// Begins that members passed on. One of no use (of another attempt) is no fault, and costs nothing. Who
+/// passes on one of this attempt has checked it, or lies: so a liar costs one check of signatures a match.
+void GroupMatching::take_offered_begins() {
+    for (const Lobby::OfferedBegin& offered : lobby_.take_offered_begins()) {
+        if (outcome_) return;
+        if (unheeded_.contains(offered.from) || !could_be_ours(offered.begin)) continue;
+        try {
+            take_begin(offered.begin);
+        } catch (const Error& error) {
+            unheeded_.insert(offered.from);
+            log_.debug("peer " + offered.from.short_name() +
+                       " passed on a begin that is none: " + error.what());
+        }
     }
+}
+
+/// Whether it names our present join, and a leader whom we could have given it.
+bool GroupMatching::could_be_ours(const std::string& bytes) const {
+    proto::Begin begin;
+    if (!begin.ParseFromString(bytes) || begin.leader().size() != own_.peer.bytes().size()) return false;
+    if (!candidates_.contains(PeerId::from_bytes(as_bytes(std::string_view(begin.leader()))))) return false;
+    const auto is_own = [this](const proto::SignedJoin& member) {
+        return member.SerializeAsString() == own_.signed_bytes;
+    };
+    return std::any_of(begin.members().begin(), begin.members().end(), is_own);
 }
 
 void GroupMatching::take_redirect(const PeerId& from, const std::string& bytes) {

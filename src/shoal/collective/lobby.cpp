@@ -139,6 +139,7 @@ void Lobby::remove(const GuestPointer& guest) {
 }
 
 void Lobby::set_status(MatchStatus status) {
+    if (status_.join != status.join) offered_begins_.clear();
     status_ = std::move(status);
     for (const GuestPointer& guest : guests_) answer(*guest);
 }
@@ -163,9 +164,24 @@ void Lobby::reply(Guest& guest, const std::string& reply, bool last) {
     guest.wake.notify();
 }
 
-void Lobby::offer_begin(std::string begin) {
-    offered_begin_ = std::move(begin);
+void Lobby::offer_begin(const PeerId& from, const proto::Begin& begin) {
+    if (closed_ || status_.join.empty()) return;
+    bool names_us = false, names_sender = false;
+    for (const proto::SignedJoin& member : begin.members()) {
+        names_us = names_us || member.SerializeAsString() == status_.join;
+        names_sender = names_sender || member.peer() == as_text(from.bytes());
+    }
+    if (!names_us || !names_sender) return;
+    if (offered_begins_.size() >= maximum_guests_ && !offered_begins_.contains(from)) return;
+    offered_begins_[from] = begin.SerializeAsString();
     changed_.notify();
+}
+
+std::vector<Lobby::OfferedBegin> Lobby::take_offered_begins() {
+    std::vector<OfferedBegin> taken;
+    for (auto& [from, begin] : offered_begins_) taken.emplace_back(from, std::move(begin));
+    offered_begins_.clear();
+    return taken;
 }
 
 void Lobby::begin(const std::vector<GuestPointer>& members, const std::string& begin) {

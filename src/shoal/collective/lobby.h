@@ -18,6 +18,7 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -36,6 +37,7 @@ struct MatchStatus {
     Kind kind = Kind::idle;
     Step step{};                       ///< that it averages for (all but idle)
     unsigned attempt = 0;              ///< likewise
+    std::string join;                  ///< matching, leading, joined: this peer's signed offer
     PeerId leader;                     ///< joined: whom
     Duration wait{0};                  ///< leading: how long it means to wait at most
     std::optional<Step> over_until;    ///< rounds of this step and before are over
@@ -71,9 +73,16 @@ class Lobby : public std::enable_shared_from_this<Lobby> {
     /// Wakes when guests come or go.
     Changes& changed() { return changed_; }
 
-    /// A Begin that came by another way (with a vote); whoever looks for a group takes it from here.
-    void offer_begin(std::string begin);
-    std::optional<std::string> take_offered_begin() { return std::exchange(offered_begin_, std::nullopt); }
+    struct OfferedBegin {
+        PeerId from;  ///< who passed it on
+        std::string begin;
+    };
+    /// A Begin that came by another way (with a vote); whoever looks for a group takes it from here. It is
+    /// kept only while this peer looks for one, and only if it names this peer with its present join and the
+    /// sender as members: so only from those that know that join. One a sender, its newest. Its signatures
+    /// are not checked here.
+    void offer_begin(const PeerId& from, const proto::Begin& begin);
+    std::vector<OfferedBegin> take_offered_begins();
 
     /// Hands a Begin to these guests, who leave with it.
     void begin(const std::vector<GuestPointer>& members, const std::string& begin);
@@ -99,7 +108,7 @@ class Lobby : public std::enable_shared_from_this<Lobby> {
     const std::size_t maximum_guests_;
     MatchStatus status_;
     std::vector<GuestPointer> guests_;
-    std::optional<std::string> offered_begin_;
+    std::map<PeerId, std::string> offered_begins_;
     bool closed_ = false;
     Changes changed_;
 };

@@ -12,9 +12,6 @@ namespace {
 /// Rounds whose verdict is remembered for members that ask late.
 constexpr std::size_t kRememberedRounds = 16;
 
-/// Streams that wait for their round to begin here.
-constexpr std::size_t kMaximumWaitingStreams = 1024;
-
 std::size_t member_of(const Round& round, const PeerId& peer) {
     const std::optional<std::size_t> member = round.vote->plan().index_of(peer);
     if (!member || *member == round.vote->plan().self)
@@ -41,29 +38,47 @@ void RoundBook::close() {
 }
 
 awaitable<void> RoundBook::serve_reduce(std::shared_ptr<RoundBook> self, net::StreamPointer stream) {
+    std::optional<Place> place(std::in_place, self, stream->peer());
     const net::Message message = co_await first_message(self, stream);
     const auto hello = net::parse_control<proto::ReduceHello>(message, stream->peer());
     const RoundId id = to_round_id(hello.round());
     const RoundPointer round = co_await find(self, id);
+    place.reset();
     const std::size_t member = member_of(*round, stream->peer());
     if (!round->reduce) throw Error(ErrorKind::refused, "this round has ended");
     round->reduce->accept(member, std::move(stream));
 }
 
 awaitable<void> RoundBook::serve_vote(std::shared_ptr<RoundBook> self, net::StreamPointer stream) {
+    std::optional<Place> place(std::in_place, self, stream->peer());
     const net::Message message = co_await first_message(self, stream);
     const auto named = net::parse_control<proto::RoundMessage>(message, stream->peer());
     const RoundId id = to_round_id(named.round());
-    if (named.has_begin() && !self->known(id)) self->lobby_->offer_begin(named.begin().SerializeAsString());
+    if (named.has_begin() && !self->known(id)) self->lobby_->offer_begin(stream->peer(), named.begin());
     const RoundPointer round = co_await find(self, id);
+    place.reset();
     const std::size_t member = member_of(*round, stream->peer());
     const RoundMessage first = decode_round_message(message.control, round->vote->plan().members.size());
     round->vote->accept(member, std::move(stream), first);
 }
 
-awaitable<net::Message> RoundBook::first_message(std::shared_ptr<RoundBook> self, net::StreamPointer stream) {
-    if (self->waiting_ >= kMaximumWaitingStreams)
+RoundBook::Place::Place(std::shared_ptr<RoundBook> book, const PeerId& sender)
+    : book_(std::move(book)), sender_(sender) {
+    const auto own = book_->waiting_of_.find(sender_);
+    const std::size_t of_sender = own == book_->waiting_of_.end() ? 0 : own->second;
+    if (of_sender >= kMaximumWaitingStreamsOfOne || book_->waiting_ >= kMaximumWaitingStreams)
         throw Error(ErrorKind::refused, "too many streams wait here");
+    ++book_->waiting_;
+    ++book_->waiting_of_[sender_];
+}
+
+RoundBook::Place::~Place() {
+    --book_->waiting_;
+    const auto own = book_->waiting_of_.find(sender_);
+    if (--own->second == 0) book_->waiting_of_.erase(own);
+}
+
+awaitable<net::Message> RoundBook::first_message(std::shared_ptr<RoundBook> self, net::StreamPointer stream) {
     const TimePoint deadline = self->clock_.now() + self->patience_;
     std::optional<net::Message> message =
         co_await with_deadline(self->clock_, deadline, stream->read(), "waiting for the name of a round");
@@ -74,9 +89,6 @@ awaitable<net::Message> RoundBook::first_message(std::shared_ptr<RoundBook> self
 /// A member may hear of a round from others before the leader's Begin has arrived: wait for it.
 awaitable<RoundPointer> RoundBook::find(std::shared_ptr<RoundBook> self, RoundId id) {
     const TimePoint deadline = self->clock_.now() + self->patience_;
-    ++self->waiting_;
-    const auto leave = [&self](void*) { --self->waiting_; };
-    const std::unique_ptr<void, decltype(leave)> waiting(self.get(), leave);
     for (;;) {
         const std::uint64_t seen = self->changed_.count();
         if (const RoundPointer round = self->known(id)) co_return round;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -22,6 +23,11 @@ struct Round {
 };
 using RoundPointer = std::shared_ptr<Round>;
 
+/// Streams that may wait for their first message, or for their round to begin here: of all, and of one sender
+/// (an honest member has two a round, and opens one again when it was refused).
+inline constexpr std::size_t kMaximumWaitingStreams = 1024;
+inline constexpr std::size_t kMaximumWaitingStreamsOfOne = 16;
+
 /// What the handlers of the network share with the averager. It outlives the averager as long as one of them
 /// runs. Thread: the protocol thread.
 class RoundBook : public std::enable_shared_from_this<RoundBook> {
@@ -41,6 +47,19 @@ class RoundBook : public std::enable_shared_from_this<RoundBook> {
     static awaitable<void> serve_vote(std::shared_ptr<RoundBook> self, net::StreamPointer stream);
 
   private:
+    /// A stream's place among those that wait, while it lives.
+    class Place {
+      public:
+        /// Throws Error(refused) if this sender, or all together, have too many.
+        Place(std::shared_ptr<RoundBook> book, const PeerId& sender);
+        ~Place();
+        Place(const Place&) = delete;
+        Place& operator=(const Place&) = delete;
+
+      private:
+        std::shared_ptr<RoundBook> book_;
+        PeerId sender_;
+    };
     static awaitable<net::Message> first_message(std::shared_ptr<RoundBook> self, net::StreamPointer stream);
     static awaitable<RoundPointer> find(std::shared_ptr<RoundBook> self, RoundId id);
     RoundPointer known(const RoundId& id) const;
@@ -51,6 +70,7 @@ class RoundBook : public std::enable_shared_from_this<RoundBook> {
     Changes changed_;
     std::deque<RoundPointer> rounds_;
     std::size_t waiting_ = 0;
+    std::map<PeerId, std::size_t> waiting_of_;  // each sender
     bool closed_ = false;
 };
 

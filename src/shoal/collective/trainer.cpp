@@ -205,13 +205,12 @@ awaitable<void> Trainer::average() {
         report();
         throw;
     }
-    waiting_ = false;
     bytes_sent_ += verdict.report.bytes_sent;
     bytes_received_ += verdict.report.bytes_received;
     observer_.on_round(step_, verdict);
     switch (verdict.outcome) {
         case Verdict::Outcome::averaged:
-            co_await apply(verdict);
+            co_await apply(verdict);  // until it is taken, a goodbye has to say that it may have been
             co_return;
         case Verdict::Outcome::failed:
             on_failed(verdict);
@@ -220,6 +219,7 @@ awaitable<void> Trainer::average() {
             on_cut_off(verdict);
             break;
     }
+    waiting_ = false;
     report();
     co_await back_off();
 }
@@ -289,6 +289,7 @@ awaitable<void> Trainer::apply(const Verdict& verdict) {
         applied = co_await compute_.apply(step_, result_);
         if (!applied) compute_.discard();
         step_ = next(step_);
+        waiting_ = false;
         digest_ = co_await compute_.digest();
     }
     if (!applied) {

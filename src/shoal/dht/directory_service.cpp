@@ -66,7 +66,7 @@ class Service : public std::enable_shared_from_this<Service> {
 
     /// The client's account, after one more call. Throws if it makes too many.
     Client& charge(const PeerId& peer) {
-        forget_idle();
+        for (int i = 0; i < kLookedAtEachCall && !clients_.empty(); ++i) forget_if_idle();
         const TimePoint now = clock_.now();
         auto [entry, is_new] = clients_.try_emplace(peer);
         Client& client = entry->second;
@@ -80,16 +80,22 @@ class Service : public std::enable_shared_from_this<Service> {
         return client;
     }
 
-    /// Whoever has nothing here, and could begin with a full account.
-    void forget_idle() {
-        const WallTime wall = clock_.wall_now();
+    /// Looks at the next client, in a circle. One that has nothing here, and could begin with a full account,
+    /// goes.
+    void forget_if_idle() {
+        auto next = clients_.upper_bound(looked_at_);
+        if (next == clients_.end()) next = clients_.begin();
+        looked_at_ = next->first;
+        Client& client = next->second;
+        forget_expired(client);
         const Duration full = from_seconds(limits_.calls_at_once / limits_.calls_per_second);
-        for (auto& [peer, client] : clients_)
-            std::erase_if(client.records, [wall](const auto& record) { return record.second <= wall; });
-        std::erase_if(clients_, [&](const auto& entry) {
-            const Client& client = entry.second;
-            return client.records.empty() && client.watches == 0 && clock_.now() - client.counted_at > full;
-        });
+        const bool idle = clock_.now() - client.counted_at > full;
+        if (client.records.empty() && client.watches == 0 && idle) clients_.erase(next);
+    }
+
+    void forget_expired(Client& client) {
+        const WallTime wall = clock_.wall_now();
+        std::erase_if(client.records, [wall](const auto& record) { return record.second <= wall; });
     }
 
     static awaitable<net::Message> publish(std::shared_ptr<Service> self, PeerId caller,
@@ -103,6 +109,7 @@ class Service : public std::enable_shared_from_this<Service> {
         if (record->owner_id() != caller)
             throw Error(ErrorKind::refused, "a peer publishes records of its own only");
         const auto name = std::make_pair(key, record->subkey);
+        if (client.records.size() >= self->limits_.records_per_client) self->forget_expired(client);
         if (!client.records.contains(name) && client.records.size() >= self->limits_.records_per_client)
             throw Error(ErrorKind::refused,
                         fmt::format("one peer may have {} records here", self->limits_.records_per_client));
@@ -162,12 +169,14 @@ class Service : public std::enable_shared_from_this<Service> {
             co_await with_deadline(self->clock_, deadline, std::move(reading), "waiting for a WatchRequest");
         if (!message) co_return;
         const auto request = net::parse_control<proto::WatchRequest>(*message, stream->peer());
+        const KeyHash key = read_key(request.key());
+        co_await stream->write(ByteView(), ByteView());  // taken on
         auto outbox = std::make_shared<Outbox>(self->network_->executor());
         SignedWatcher watcher = [outbox](const SignedRecord& record) {
             outbox->records.insert_or_assign({record.owner, record.subkey}, record);
             outbox->changed.notify();
         };
-        const auto token = self->directory_->watch_signed(read_key(request.key()), std::move(watcher));
+        const auto token = self->directory_->watch_signed(key, std::move(watcher));
         TaskGroup tasks(self->network_->executor());
         tasks.spawn(send_records(stream, outbox));
         tasks.spawn(until_ended(stream, tasks));
@@ -194,6 +203,9 @@ class Service : public std::enable_shared_from_this<Service> {
         tasks.cancel();
     }
 
+    /// A call adds one client at most, so this suffices for all to be looked at again and again, and a call
+    /// costs the same however many there are.
+    static constexpr int kLookedAtEachCall = 2;
     static constexpr Duration kRequestTimeout = std::chrono::seconds(30);
 
     std::shared_ptr<net::Network> network_;
@@ -202,6 +214,7 @@ class Service : public std::enable_shared_from_this<Service> {
     std::function<std::size_t()> neighbours_;
     ServiceLimits limits_;
     std::map<PeerId, Client> clients_;
+    PeerId looked_at_;  // last, by forget_if_idle()
     std::size_t watches_ = 0;
 };
 

@@ -69,18 +69,33 @@ awaitable<void> Implementation::publish_signed(KeyHash key, SignedRecord record)
     std::erase_if(published_, [now](const auto& entry) { return entry.second.expires <= now; });
     const Name name{record.owner, record.subkey};
     published_.insert_or_assign({key, name}, record);
-    co_await parts_.own->publish_signed(key, record);
+    std::exception_ptr failure;
+    try {
+        co_await parts_.own->publish_signed(key, record);
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::cancelled || !through_peer_) throw;
+        failure = std::current_exception();
+    }
+    if (failure) log_.debug("directory: over UDP: " + describe(failure));
     if (through_peer_) co_await parts_.remote->publish_signed(key, std::move(record));
 }
 
 awaitable<std::vector<SignedRecord>> Implementation::read_signed(KeyHash key) {
     const auto self = shared_from_this();
-    const std::vector<SignedRecord> found = co_await parts_.own->read_signed(key);
+    std::vector<SignedRecord> found;
+    std::exception_ptr failure;
+    try {
+        found = co_await parts_.own->read_signed(key);
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::cancelled || !through_peer_) throw;
+        failure = std::current_exception();
+    }
+    if (failure) log_.debug("directory: over UDP: " + describe(failure));
     if (!through_peer_) co_return found;
-    const std::vector<SignedRecord> more = co_await parts_.remote->read_signed(key);
+    std::vector<SignedRecord> more = co_await parts_.remote->read_signed(key);
     RecordStore newest;
     const WallTime now = clock().wall_now();
-    for (const auto* part : {&found, &more})
+    for (const std::vector<SignedRecord>* part : {&found, &more})
         for (const SignedRecord& record : *part) newest.offer(key, record, now);
     co_return newest.read(key, now);
 }

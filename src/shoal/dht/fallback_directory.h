@@ -12,8 +12,8 @@
 namespace shoal::dht {
 
 /// Records are stored in the first directory in any case, so that others can find them through us; in the
-/// second, too, while that is in use. What is watched is watched where it is read. When it changes, records
-/// and watches move over. Thread: the one of the executor.
+/// second, too, while that is in use, and then only the second's errors count. What is watched is watched
+/// where it is read. When it changes, records and watches move over. Thread: the one of the executor.
 class FallbackDirectory : public SignedDirectory {
   public:
     using SignedDirectory::SignedDirectory;

@@ -17,11 +17,23 @@ namespace {
 using Name = std::pair<PublicKey, std::string>;
 
 constexpr Duration kOperationTimeout = std::chrono::seconds(10);
-constexpr Duration kServerTimeout = std::chrono::seconds(4);  // then another server is asked
 constexpr Duration kWatchAgain = std::chrono::seconds(2);
 
 std::string text_of(ByteView bytes) {
     return std::string(as_text(bytes));
+}
+
+/// A watch that the server has acknowledged.
+awaitable<net::StreamPointer> open_watch(std::shared_ptr<net::Network> network, PeerId server, KeyHash key) {
+    proto::WatchRequest request;
+    request.set_key(text_of(key.bytes));
+    const Bytes control = net::to_control(request);
+    net::StreamPointer stream = co_await network->open(server, kWatchService);
+    co_await stream->write(control, ByteView());
+    const std::optional<net::Message> message = co_await stream->read();
+    if (!message || !message->control.empty())
+        throw Error(ErrorKind::protocol_violation, "did not acknowledge a watch", server.short_name());
+    co_return stream;
 }
 
 class Implementation final : public RemoteDirectory, public std::enable_shared_from_this<Implementation> {
@@ -68,7 +80,15 @@ class Implementation final : public RemoteDirectory, public std::enable_shared_f
         Signal ended;
     };
 
-    awaitable<net::Message> ask(const char* service, Bytes request, TimePoint deadline);
+    struct Answer {
+        net::Message message;
+        PeerId from;
+    };
+    /// Whether an answer can be read.
+    using Check = bool (*)(const net::Message&);
+    awaitable<Answer> ask(const char* service, Bytes request, TimePoint deadline, Check check);
+    awaitable<net::Message> ask_checked(PeerId server, const char* service, Bytes request, TimePoint deadline,
+                                        Check check);
     awaitable<net::Message> ask_one(PeerId server, const char* service, Bytes request, TimePoint deadline);
     static awaitable<void> run_call(std::shared_ptr<Implementation> self, std::shared_ptr<Pending> pending,
                                     PeerId server, const char* service, Bytes request, TimePoint deadline);
@@ -79,6 +99,14 @@ class Implementation final : public RemoteDirectory, public std::enable_shared_f
     static awaitable<void> keep_watching(std::weak_ptr<Implementation> weak, KeyHash key,
                                          std::shared_ptr<net::Network> network,
                                          std::shared_ptr<ServerChoice> choice, Clock& clock);
+    static awaitable<void> read_watch(std::weak_ptr<Implementation> weak, KeyHash key,
+                                      std::shared_ptr<net::Network> network, Clock& clock, PeerId server,
+                                      TaskGroup& tasks);
+    static awaitable<void> until_elsewhere(std::shared_ptr<ServerChoice> choice, PeerId server,
+                                           TaskGroup& tasks);
+    static awaitable<void> leave_if_another_serves(std::shared_ptr<net::Network> network,
+                                                   std::shared_ptr<ServerChoice> choice, Clock& clock,
+                                                   KeyHash key, PeerId server);
     void on_bytes(const KeyHash& key, ByteView bytes);
     void deliver(const std::weak_ptr<SignedWatcher>& watcher, const SignedRecord& record);
     void require_open() const {
@@ -94,11 +122,17 @@ class Implementation final : public RemoteDirectory, public std::enable_shared_f
 
 // --- calls ---
 
-/// Asks the server, and the next one if it fails. The refusal of a server is final.
-awaitable<net::Message> Implementation::ask(const char* service, Bytes request, TimePoint deadline) {
+/// Asks the server, and the next one if it fails. What a server refuses is asked of another one, too: only if
+/// that refuses it as well, the fault is ours. Else the first is left.
+awaitable<Implementation::Answer> Implementation::ask(const char* service, Bytes request, TimePoint deadline,
+                                                      Check check) {
+    std::optional<PeerId> refused_by;
+    std::exception_ptr refusal;
     for (;;) {
         require_open();
-        const std::optional<PeerId> server = choice_->server();
+        std::optional<PeerId> server = choice_->server();
+        if (refused_by) server = co_await choice_->another(*refused_by);
+        if (!server && refused_by) std::rethrow_exception(refusal);
         if (!server) {
             awaitable<void> waiting = choice_->changed().wait();
             co_await with_deadline(clock(), deadline, std::move(waiting),
@@ -107,13 +141,31 @@ awaitable<net::Message> Implementation::ask(const char* service, Bytes request, 
         }
         try {
             const TimePoint patience = std::min(deadline, clock().now() + kServerTimeout);
-            co_return co_await ask_one(*server, service, request, patience);
+            Answer answer;
+            answer.from = *server;
+            answer.message = co_await ask_checked(*server, service, request, patience, check);
+            if (refused_by) choice_->reject(*refused_by);
+            co_return answer;
         } catch (const Error& error) {
-            const bool final = error.kind() == ErrorKind::refused || error.kind() == ErrorKind::cancelled;
-            if (final || clock().now() >= deadline) throw;
-            choice_->reject(*server);
+            if (error.kind() == ErrorKind::cancelled) throw;
+            const bool refused = error.kind() == ErrorKind::refused;
+            if (clock().now() >= deadline || (refused && refused_by)) throw;
+            if (refused) {
+                refused_by = server;
+                refusal = std::current_exception();
+            } else {
+                choice_->reject(*server);
+            }
         }
     }
+}
+
+awaitable<net::Message> Implementation::ask_checked(PeerId server, const char* service, Bytes request,
+                                                    TimePoint deadline, Check check) {
+    net::Message message = co_await ask_one(server, service, std::move(request), deadline);
+    if (!check(message))
+        throw Error(ErrorKind::protocol_violation, "sent a malformed answer", server.short_name());
+    co_return message;
 }
 
 awaitable<net::Message> Implementation::ask_one(PeerId server, const char* service, Bytes request,
@@ -165,9 +217,10 @@ awaitable<void> Implementation::store(KeyHash key, Name name, TimePoint deadline
     proto::PublishRequest request;
     request.set_key(text_of(key.bytes));
     request.set_record(text_of(encode_record(record)));
-    co_await ask(kPublishService, net::to_control(request), deadline);
+    const Check any = [](const net::Message&) { return true; };
+    const Answer answer = co_await ask(kPublishService, net::to_control(request), deadline, any);
     const auto now = announced_.find({key, name});
-    if (now != announced_.end() && now->second.record == record) now->second.stored_at = choice_->server();
+    if (now != announced_.end() && now->second.record == record) now->second.stored_at = answer.from;
 }
 
 /// Whatever we have published is brought to each new server: the last one may have been lost with it.
@@ -216,9 +269,13 @@ awaitable<std::vector<SignedRecord>> Implementation::read_signed(KeyHash key) {
         proto::ReadRequest request;
         request.set_key(text_of(key.bytes));
         const TimePoint deadline = clock().now() + kOperationTimeout;
-        const net::Message message = co_await ask(kReadService, net::to_control(request), deadline);
-        const auto answer = net::parse_control<proto::ReadAnswer>(message, self->self());
-        for (const std::string& bytes : answer.records()) {
+        const Check readable = [](const net::Message& message) {
+            const auto size = static_cast<int>(message.control.size());
+            return proto::ReadAnswer().ParseFromArray(message.control.data(), size);
+        };
+        const Answer answer = co_await ask(kReadService, net::to_control(request), deadline, readable);
+        const auto read = net::parse_control<proto::ReadAnswer>(answer.message, answer.from);
+        for (const std::string& bytes : read.records()) {
             RecordFault fault = RecordFault::none;
             if (const auto record = open_record(as_bytes(bytes), key, now, fault))
                 found.offer(key, *record, now);
@@ -257,28 +314,63 @@ std::shared_ptr<void> Implementation::watch_signed(KeyHash key, SignedWatcher wa
 awaitable<void> Implementation::keep_watching(std::weak_ptr<Implementation> weak, KeyHash key,
                                               std::shared_ptr<net::Network> network,
                                               std::shared_ptr<ServerChoice> choice, Clock& clock) {
-    proto::WatchRequest request;
-    request.set_key(text_of(key.bytes));
-    const Bytes control = net::to_control(request);
     for (;;) {
         while (!choice->server() && !choice->stopped()) co_await choice->changed().wait();
         if (choice->stopped()) co_return;
         const PeerId server = *choice->server();
-        try {
-            const net::StreamPointer stream = co_await network->open(server, kWatchService);
-            co_await stream->write(control, ByteView());
-            for (;;) {
-                const std::optional<net::Message> message = co_await stream->read();
-                const auto self = weak.lock();
-                if (!message || !self) break;
-                self->on_bytes(key, message->control);
-            }
-        } catch (const Error& error) {
-            if (error.kind() == ErrorKind::cancelled) throw;
+        {
+            TaskGroup tasks(network->executor());
+            tasks.spawn(read_watch(weak, key, network, clock, server, tasks));
+            tasks.spawn(until_elsewhere(choice, server, tasks));
+            co_await tasks.settle();
         }
-        // Lost with its server, or refused. The next server tells everything from the beginning.
-        const bool same = choice->server() == server;
-        if (same) co_await clock.sleep_for(kWatchAgain);
+        // The next server tells everything from the beginning, so nothing is missed by the change.
+        if (choice->server() == server) co_await leave_if_another_serves(network, choice, clock, key, server);
+        if (choice->server() == server) co_await clock.sleep_for(kWatchAgain);
+    }
+}
+
+/// One watch at one server, until it ends there.
+awaitable<void> Implementation::read_watch(std::weak_ptr<Implementation> weak, KeyHash key,
+                                           std::shared_ptr<net::Network> network, Clock& clock, PeerId server,
+                                           TaskGroup& tasks) {
+    try {
+        const TimePoint patience = clock.now() + kServerTimeout;
+        awaitable<net::StreamPointer> opening = open_watch(network, server, key);
+        const net::StreamPointer stream =
+            co_await with_deadline(clock, patience, std::move(opening), "waiting for a watch to begin");
+        for (;;) {
+            const std::optional<net::Message> message = co_await stream->read();
+            const auto self = weak.lock();
+            if (!message || !self) break;
+            self->on_bytes(key, message->control);
+        }
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::cancelled) throw;
+    }
+    tasks.cancel();
+}
+
+awaitable<void> Implementation::until_elsewhere(std::shared_ptr<ServerChoice> choice, PeerId server,
+                                                TaskGroup& tasks) {
+    while (choice->server() == server) co_await choice->changed().wait();
+    tasks.cancel();
+}
+
+/// The server has refused or ended a watch, or does not begin it. If another one serves it, the server is
+/// left, and everything moves; else it may be that we watch too much.
+awaitable<void> Implementation::leave_if_another_serves(std::shared_ptr<net::Network> network,
+                                                        std::shared_ptr<ServerChoice> choice, Clock& clock,
+                                                        KeyHash key, PeerId server) {
+    const std::optional<PeerId> other = co_await choice->another(server);
+    if (!other) co_return;
+    try {
+        const TimePoint patience = clock.now() + kServerTimeout;
+        awaitable<net::StreamPointer> opening = open_watch(network, *other, key);
+        co_await with_deadline(clock, patience, std::move(opening), "waiting for a watch to begin");
+        choice->reject(server);
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::cancelled) throw;
     }
 }
 

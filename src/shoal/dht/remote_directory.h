@@ -16,8 +16,15 @@ inline constexpr const char* kPublishService = "directory/publish";
 inline constexpr const char* kReadService = "directory/read";
 inline constexpr const char* kWatchService = "directory/watch";
 inline constexpr int kMaximumRecordsInAnswer = 400;
+/// So long a server may take for a call, or to acknowledge a watch; then another one is asked.
+inline constexpr Duration kServerTimeout = std::chrono::seconds(4);
 
-/// Thread: the one of the network.
+/// A server that is lost, refuses what another one does for us, sends what cannot be read, or is silent is
+/// left for another: one that answers nothing at all within kServerChange (server_choice.h), though nobody
+/// asks it for anything; one that does not do what it is asked for within kServerTimeout and the time to find
+/// the other. Records and watches move along, and the new server tells all records of a watched key again
+/// (each is delivered once). Not noticed is who says that it does what it is asked for, and does not. Thread:
+/// the one of the network.
 class RemoteDirectory : public SignedDirectory {
   public:
     using SignedDirectory::SignedDirectory;

@@ -13,9 +13,8 @@ namespace shoal::dht {
 
 namespace {
 
-constexpr Duration kAnswerTime = std::chrono::seconds(2);
-constexpr Duration kRejection = std::chrono::seconds(10);
-constexpr Duration kLookAgain = std::chrono::seconds(5);  // for somebody better
+/// Faults are remembered of so many servers.
+constexpr std::size_t kRememberedFaults = 256;
 
 /// Each client has an order of its own, so that servers share the load.
 Digest preference(const PeerId& client, const PeerId& server) {
@@ -52,7 +51,13 @@ void ServerChoice::stop() {
 }
 
 void ServerChoice::reject(const PeerId& server) {
-    rejected_[server] = clock_.now() + kRejection;
+    if (server_ != server && !is_eligible(server)) return;  // several have found the same fault
+    const auto fault = faults_.find(server);
+    const Duration rejection =
+        fault == faults_.end() ? kRejection : std::min(2 * fault->second, kLongestRejection);
+    if (faults_.size() >= kRememberedFaults) faults_.clear();
+    faults_[server] = rejection;
+    rejected_[server] = clock_.now() + rejection;
     if (server_ == server) set_server(std::nullopt);
     look_again();
 }
@@ -83,8 +88,10 @@ awaitable<void> ServerChoice::keep_choosing(std::weak_ptr<ServerChoice> weak, Cl
             co_await self->choose();
             if (self->reasons_ != reasons) continue;
             changed = self->look_again_;
-            const bool well = self->server_ && self->neighbours_ > 0;
-            if (!well && !self->network_->connections().empty()) again = clock.now() + kLookAgain;
+            if (self->server_)
+                again = std::min(self->check_at_, clock.now() + kLookAgain);
+            else if (!self->network_->connections().empty())
+                again = clock.now() + kLookAgain;
         } else {
             co_return;
         }
@@ -94,29 +101,83 @@ awaitable<void> ServerChoice::keep_choosing(std::weak_ptr<ServerChoice> weak, Cl
 }
 
 awaitable<void> ServerChoice::choose() {
+    if (server_ && clock_.now() >= check_at_) co_await check_server();
     if (server_ && neighbours_ > 0) co_return;
+    std::erase_if(rejected_, [now = clock_.now()](const auto& entry) { return entry.second <= now; });
+    const std::optional<Candidate> best = co_await best_besides(std::nullopt);
+    neighbours_ = best ? best->neighbours : 0;
+    check_at_ = clock_.now() + kLookAgain;
+    std::optional<PeerId> server;
+    if (best) server = best->peer;
+    set_server(std::move(server));
+}
+
+awaitable<void> ServerChoice::check_server() {
+    const PeerId server = *server_;
+    const std::optional<std::uint32_t> neighbours = co_await ask_for_neighbours(server);
+    if (server_ != server) co_return;
+    check_at_ = clock_.now() + kLookAgain;
+    if (neighbours)
+        neighbours_ = *neighbours;
+    else
+        reject(server);
+}
+
+awaitable<std::optional<PeerId>> ServerChoice::another(PeerId than) {
+    const auto self = shared_from_this();
+    const std::optional<Candidate> best = co_await best_besides(than);
+    if (!best) co_return std::nullopt;
+    co_return best->peer;
+}
+
+/// All candidates are asked at once, so that those that stay silent cost the time of one.
+struct ServerChoice::Poll {
+    explicit Poll(const asio::any_io_executor& executor) : changed(executor) {}
+    struct Answer {
+        PeerId peer;
+        bool came = false;
+        std::optional<std::uint32_t> neighbours;
+    };
+    std::vector<Answer> answers;  // in the order of preference
+    Signal changed;
+};
+
+awaitable<std::optional<ServerChoice::Candidate>> ServerChoice::best_besides(std::optional<PeerId> excluded) {
     std::vector<PeerId> peers;
     for (const net::ConnectionInfo& connection : network_->connections())
-        if (is_eligible(connection.peer)) peers.push_back(connection.peer);
+        if (is_eligible(connection.peer) && connection.peer != excluded) peers.push_back(connection.peer);
     const PeerId self = network_->self();
     std::sort(peers.begin(), peers.end(), [&](const PeerId& a, const PeerId& b) {
         return preference(self, a).bytes < preference(self, b).bytes;
     });
-    std::optional<PeerId> lowest;
-    for (const PeerId& peer : peers) {
-        const std::optional<std::uint32_t> neighbours = co_await ask_for_neighbours(peer);
-        if (!neighbours || !network_->is_connected(peer)) continue;
-        if (*neighbours > 0) {
-            neighbours_ = *neighbours;
-            set_server(peer);
-            co_return;
-        }
-        if (!lowest || peer < *lowest) lowest = peer;
+    auto poll = std::make_shared<Poll>(network_->executor());
+    poll->answers.resize(peers.size());
+    TaskGroup asking(network_->executor());
+    for (std::size_t i = 0; i < peers.size(); ++i) {
+        poll->answers[i].peer = peers[i];
+        asking.spawn(ask_candidate(shared_from_this(), poll, i));
+    }
+    std::optional<Candidate> lowest;
+    for (const Poll::Answer& answer : poll->answers) {
+        while (!answer.came) co_await poll->changed.wait();
+        if (!answer.neighbours || !network_->is_connected(answer.peer)) continue;
+        Candidate candidate;
+        candidate.peer = answer.peer;
+        candidate.neighbours = *answer.neighbours;
+        if (candidate.neighbours > 0) co_return candidate;
+        if (!lowest || candidate.peer < lowest->peer) lowest = candidate;
     }
     // Nobody has UDP. Only ever towards lower ids: so no circle comes about in which records go astray.
-    if (lowest && serves_ && self < *lowest) lowest.reset();
-    neighbours_ = 0;
-    set_server(lowest);
+    if (lowest && serves_ && self < lowest->peer) lowest.reset();
+    co_return lowest;
+}
+
+awaitable<void> ServerChoice::ask_candidate(std::shared_ptr<ServerChoice> self, std::shared_ptr<Poll> poll,
+                                            std::size_t index) {
+    const PeerId peer = poll->answers[index].peer;
+    poll->answers[index].neighbours = co_await self->ask_for_neighbours(peer);
+    poll->answers[index].came = true;
+    poll->changed.notify();
 }
 
 awaitable<std::optional<std::uint32_t>> ServerChoice::ask_for_neighbours(PeerId peer) {
@@ -128,7 +189,8 @@ awaitable<std::optional<std::uint32_t>> ServerChoice::ask_for_neighbours(PeerId 
     } catch (const Error& error) {
         if (error.kind() == ErrorKind::cancelled) throw;
         log_.debug(std::string("directory: not through peer ") + peer.short_name() + ": " + error.what());
-        rejected_[peer] = clock_.now() + kRejection;
+        TimePoint& until = rejected_[peer];
+        until = std::max(until, clock_.now() + kRejection);
         co_return std::nullopt;
     }
 }

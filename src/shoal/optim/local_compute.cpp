@@ -40,7 +40,8 @@ struct LocalCompute::Worker {
     std::vector<float> mean;  ///< what contribution() showed last, or the clipped average
     std::int64_t samples = 0;
     int dropped_in_a_row = 0;
-    Step step{};  ///< that the parameters have reached
+    Step step{};                 ///< that the parameters have reached
+    std::uint64_t position = 0;  ///< of the data stream, when they did
     std::vector<std::vector<float>>
         before;  ///< parameters and optimizer state before the step, to take it back
     asio::thread_pool thread{1};
@@ -134,6 +135,7 @@ bool LocalCompute::Worker::is_finite() const {
 bool LocalCompute::Worker::apply(Step from, std::span<const float> average) {
     const bool used = update(from, average);
     step = next(from);
+    position = source.position();
     return used;
 }
 
@@ -177,6 +179,7 @@ void LocalCompute::Worker::load(const State& state) {
         std::copy(values.begin(), values.end(), part.values.begin());
     }
     step = state.step;
+    position = source.position();
     clear();
 }
 
@@ -244,12 +247,15 @@ awaitable<StatePointer> LocalCompute::snapshot(Step step) {
     co_return co_await offload(compute_thread(), std::move(job));
 }
 
-awaitable<StatePointer> LocalCompute::held_state() {
-    auto job = [worker = worker_]() -> StatePointer {
+awaitable<LocalCompute::Held> LocalCompute::held_state() {
+    auto job = [worker = worker_] {
         auto state = std::make_shared<State>();
         state->step = worker->step;
         state->sections = worker->copy_sections();
-        return state;
+        Held held;
+        held.state = std::move(state);
+        held.position = worker->position;
+        return held;
     };
     co_return co_await offload(compute_thread(), std::move(job));
 }

@@ -53,9 +53,15 @@ class LocalCompute final : public collective::Compute {
     awaitable<void> load(collective::StatePointer state) override;
     awaitable<double> held_out_loss() override;
 
+    struct Held {
+        collective::StatePointer state;
+        /// The place in the data stream that belongs to it: when the state was reached. What micro_batch()
+        /// has taken since is not in the state.
+        std::uint64_t position = 0;
+    };
     /// A copy of the state that is held now, with the step that apply() and load() brought it to. After an
     /// apply() that nobody waited for (a cancellation) that is a later one than its caller knows of.
-    awaitable<collective::StatePointer> held_state();
+    awaitable<Held> held_state();
 
     /// Runs a function with the source on the compute thread (to write a checkpoint, to read the data
     /// position).

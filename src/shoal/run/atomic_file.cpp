@@ -49,8 +49,12 @@ void AtomicFile::write(ByteView bytes) {
     }
 }
 
-void AtomicFile::commit() {
+void AtomicFile::flush() {
     if (::fsync(descriptor_) != 0) fail("flush");
+}
+
+void AtomicFile::commit() {
+    flush();
     if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail("rename");
     ::close(descriptor_);
     descriptor_ = -1;

@@ -19,6 +19,8 @@ class AtomicFile {
 
     /// Throws Error(system) naming the target: disk full, for example.
     void write(ByteView bytes);
+    /// Brings everything to the disk, so that little can fail in commit(). Throws Error(system), too.
+    void flush();
     void commit();
 
   private:

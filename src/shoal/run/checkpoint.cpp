@@ -212,13 +212,17 @@ void CheckpointFolder::write(const CheckpointInfo& info, const collective::State
     std::vector<TensorView> views;
     std::vector<Section> sections;
     cut(state, layout, views, sections);
-    move_aside(info_file(info.step));
-    move_aside(tensor_file(info.step));
     const std::map<std::string, std::string> metadata = {
         {"format", "pt"}, {"run", info.run}, {"step", std::to_string(value(info.step))}};
-    const Digest hash = write_safetensors(tensor_file(info.step), views, metadata);
-    AtomicFile out(info_file(info.step));
+    AtomicFile tensors(tensor_file(info.step)), out(info_file(info.step));
+    const Digest hash = write_safetensors(tensors, views, metadata);
     out.write(as_bytes(to_json(info, sections, hash).dump(2) + "\n"));
+    tensors.flush();
+    out.flush();
+    // Only now that the new one is on the disk: a good one must not make room for one that never comes.
+    move_aside(info_file(info.step));
+    move_aside(tensor_file(info.step));
+    tensors.commit();
     out.commit();
     remove_old(info.step);
 }

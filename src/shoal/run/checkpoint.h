@@ -3,7 +3,7 @@
 // A checkpoint is two files: step-000123.safetensors with the tensors, which PyTorch opens as they are, and
 // step-000123.json with everything else. The JSON is written last and holds the tensors' SHA-256: only when
 // it is there is the checkpoint complete. Nothing is ever overwritten: what already stands under a name is
-// moved aside.
+// moved aside once the new one is on the disk.
 #pragma once
 
 #include <cstdint>

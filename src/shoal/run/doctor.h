@@ -24,6 +24,8 @@ struct Finding {
     std::string advice;   ///< what to do; empty where nothing is to be done
 };
 std::string_view to_string(Finding::Level level);
+/// Puts one together; without advice where nothing is to be done.
+Finding make_finding(Finding::Level level, std::string subject, std::string text, std::string advice = {});
 
 /// What is known of the machine; filled in by look_at_machine(), or by a test.
 struct Machine {

@@ -17,27 +17,19 @@ using enum Finding::Level;
 /// Where Debian's package puts Fashion-MNIST; the room data knows it, but stands below.
 constexpr const char* kFashionMnist = "/usr/share/datasets/fashion-mnist";
 
-Finding make(Finding::Level level, std::string subject, std::string text, std::string advice = {}) {
-    Finding finding;
-    finding.level = level;
-    finding.subject = std::move(subject);
-    finding.text = std::move(text);
-    finding.advice = std::move(advice);
-    return finding;
-}
-
 Finding judge_file(const std::string& subject, const std::filesystem::path& file) {
     std::error_code error;
     if (!std::filesystem::exists(file, error))
-        return make(wrong, subject, file.string() + " does not exist",
-                    "give its path in the run file; relative paths start at the run file's folder");
+        return make_finding(wrong, subject, file.string() + " does not exist",
+                            "give its path in the run file; relative paths start at the run file's folder");
     if (std::filesystem::is_directory(file, error))
-        return make(wrong, subject, file.string() + " is a folder, not a file", "name the file itself");
+        return make_finding(wrong, subject, file.string() + " is a folder, not a file",
+                            "name the file itself");
     if (!std::ifstream(file))
-        return make(wrong, subject, file.string() + " cannot be read", "check its permissions");
+        return make_finding(wrong, subject, file.string() + " cannot be read", "check its permissions");
     if (std::filesystem::file_size(file, error) == 0)
-        return make(wrong, subject, file.string() + " is empty", "was it copied completely?");
-    return make(fine, subject, file.string());
+        return make_finding(wrong, subject, file.string() + " is empty", "was it copied completely?");
+    return make_finding(fine, subject, file.string());
 }
 
 /// A folder of IDX files, each plain or compressed.
@@ -52,8 +44,8 @@ Finding judge_images(const std::filesystem::path& folder, bool of_package) {
                            std::filesystem::exists(folder / (std::string(name) + ".gz"), error);
         if (!there) missing += (missing.empty() ? "" : ", ") + std::string(name);
     }
-    if (missing.empty()) return make(fine, "data", folder.string());
-    return make(wrong, "data", fmt::format("{} lacks {}", folder.string(), missing), advice);
+    if (missing.empty()) return make_finding(fine, "data", folder.string());
+    return make_finding(wrong, "data", fmt::format("{} lacks {}", folder.string(), missing), advice);
 }
 
 /// TorchScript files are zip archives; whether one loads is libtorch's to say.
@@ -63,8 +55,8 @@ Finding judge_script(const std::filesystem::path& file) {
     std::array<char, 4> start{};
     std::ifstream(file, std::ios::binary).read(start.data(), start.size());
     if (std::string_view(start.data(), start.size()) == std::string_view("PK\x03\x04", 4)) return finding;
-    return make(wrong, "model", file.string() + " is no TorchScript file",
-                "export it with torch.jit.script(model).save(...)");
+    return make_finding(wrong, "model", file.string() + " is no TorchScript file",
+                        "export it with torch.jit.script(model).save(...)");
 }
 
 std::string cause() {
@@ -77,20 +69,22 @@ Examined examine_run_file(const std::filesystem::path& file, const std::vector<O
     Examined result;
     if (file.empty()) {
         result.definition = definition_from(overrides, Purpose::meeting);
-        result.findings.push_back(make(note, "run file", "none was given: looking at the machine alone",
-                                       "name it to have it examined, too: shoal doctor run.toml"));
+        result.findings.push_back(make_finding(note, "run file",
+                                               "none was given: looking at the machine alone",
+                                               "name it to have it examined, too: shoal doctor run.toml"));
         return result;
     }
     try {
         result.definition = load_definition(file, overrides, Purpose::training);
-        result.findings.push_back(make(fine, "run file", file.string()));
+        result.findings.push_back(make_finding(fine, "run file", file.string()));
         return result;
     } catch (const DefinitionError& error) {
         for (const std::string& problem : error.problems())
             result.findings.push_back(
-                make(wrong, "run file", problem, "mend it; `shoal init` explains every key"));
+                make_finding(wrong, "run file", problem, "mend it; `shoal init` explains every key"));
     } catch (const Error& error) {
-        result.findings.push_back(make(wrong, "run file", error.what(), "check its path and permissions"));
+        result.findings.push_back(
+            make_finding(wrong, "run file", error.what(), "check its path and permissions"));
     }
     try {
         result.definition = load_definition(file, overrides, Purpose::meeting);
@@ -121,19 +115,21 @@ Finding judge_folder(const std::filesystem::path& folder) {
     while (!std::filesystem::exists(there, error) && there != there.root_path()) there = there.parent_path();
     const std::string advice = "give another --folder, or change its permissions";
     if (!std::filesystem::is_directory(there, error))
-        return make(wrong, "folder", there.string() + " is no folder", advice);
+        return make_finding(wrong, "folder", there.string() + " is no folder", advice);
     if (::access(there.c_str(), W_OK | X_OK) != 0)
-        return make(wrong, "folder", fmt::format("{} cannot be written: {}", there.string(), cause()),
-                    advice);
+        return make_finding(wrong, "folder", fmt::format("{} cannot be written: {}", there.string(), cause()),
+                            advice);
     if (!std::filesystem::exists(folder / "lock", error))
-        return make(fine, "folder",
-                    folder.string() + (there.filename() == folder.filename() ? "" : " (will be made)"));
+        return make_finding(
+            fine, "folder",
+            folder.string() + (there.filename() == folder.filename() ? "" : " (will be made)"));
     try {
         const PeerFolder lock(folder);
     } catch (const Error& taken) {
-        return make(wrong, "folder", taken.what(), "stop the peer that uses it, or give another --folder");
+        return make_finding(wrong, "folder", taken.what(),
+                            "stop the peer that uses it, or give another --folder");
     }
-    return make(fine, "folder", folder.string());
+    return make_finding(fine, "folder", folder.string());
 }
 
 }  // namespace shoal::run

@@ -13,15 +13,6 @@ namespace {
 
 constexpr double kGigabyte = 1e9;
 
-Finding make(Finding::Level level, std::string subject, std::string text, std::string advice = {}) {
-    Finding finding;
-    finding.level = level;
-    finding.subject = std::move(subject);
-    finding.text = std::move(text);
-    finding.advice = std::move(advice);
-    return finding;
-}
-
 /// A figure in kB from /proc/meminfo, in bytes.
 std::uint64_t memory_figure(const std::string& name) {
     std::ifstream in("/proc/meminfo");
@@ -65,30 +56,41 @@ std::optional<bool> kernel_clock_synchronised() {
 
 Finding judge_open_blas(const std::string& variant) {
     if (variant == "openmp")
-        return make(Finding::Level::fine, "OpenBLAS", "the OpenMP variant, which shares libtorch's threads");
+        return make_finding(Finding::Level::fine, "OpenBLAS",
+                            "the OpenMP variant, which shares libtorch's threads");
     if (variant == "pthread")
-        return make(
+        return make_finding(
             Finding::Level::wrong, "OpenBLAS",
             "the pthread variant: its threads fight libtorch's, and training takes about twice as long",
             "apt install libopenblas0-openmp, then update-alternatives --config "
             "libopenblas.so.0-$(uname -m)-linux-gnu");
     if (variant == "none")
-        return make(Finding::Level::note, "OpenBLAS",
-                    "not installed; only seeds and auxiliary peers do without",
-                    "apt install libopenblas0-openmp");
-    return make(Finding::Level::note, "OpenBLAS",
-                variant.empty() ? "another variant than Debian's" : "the " + variant + " variant: one thread",
-                "apt install libopenblas0-openmp");
+        return make_finding(Finding::Level::note, "OpenBLAS",
+                            "not installed; only seeds and auxiliary peers do without",
+                            "apt install libopenblas0-openmp");
+    return make_finding(
+        Finding::Level::note, "OpenBLAS",
+        variant.empty() ? "another variant than Debian's" : "the " + variant + " variant: one thread",
+        "apt install libopenblas0-openmp");
 }
 
 Finding judge_open_files(const Machine& machine) {
     const std::string text = fmt::format("{} open files allowed", machine.open_files);
-    if (machine.open_files >= 1024) return make(Finding::Level::fine, "open files", text);
-    return make(Finding::Level::wrong, "open files", text + ": each connection takes one",
-                fmt::format("ulimit -n 4096 (up to {} without root)", machine.open_files_maximum));
+    if (machine.open_files >= 1024) return make_finding(Finding::Level::fine, "open files", text);
+    return make_finding(Finding::Level::wrong, "open files", text + ": each connection takes one",
+                        fmt::format("ulimit -n 4096 (up to {} without root)", machine.open_files_maximum));
 }
 
 }  // namespace
+
+Finding make_finding(Finding::Level level, std::string subject, std::string text, std::string advice) {
+    Finding finding;
+    finding.level = level;
+    finding.subject = std::move(subject);
+    finding.text = std::move(text);
+    finding.advice = std::move(advice);
+    return finding;
+}
 
 std::string_view to_string(Finding::Level level) {
     switch (level) {
@@ -127,18 +129,19 @@ std::vector<Finding> judge_machine(const Machine& machine, const RunDefinition& 
     std::vector<Finding> findings;
     const auto threads = static_cast<std::uint64_t>(definition.peer.threads);
     if (threads > machine.cores)
-        findings.push_back(make(note, "processor",
-                                fmt::format("{} cores, but peer.threads = {}", machine.cores, threads),
-                                "more threads than cores slow each other down"));
+        findings.push_back(make_finding(
+            note, "processor", fmt::format("{} cores, but peer.threads = {}", machine.cores, threads),
+            "more threads than cores slow each other down"));
     else
-        findings.push_back(make(fine, "processor", fmt::format("{} cores", machine.cores)));
+        findings.push_back(make_finding(fine, "processor", fmt::format("{} cores", machine.cores)));
     const std::string memory = fmt::format("{:.1f} GB, {:.1f} GB of it available",
                                            static_cast<double>(machine.memory_bytes) / kGigabyte,
                                            static_cast<double>(machine.available_memory_bytes) / kGigabyte);
     if (static_cast<double>(machine.available_memory_bytes) < 0.5 * kGigabyte)
-        findings.push_back(make(wrong, "memory", memory, "even the smallest model needs half a gigabyte"));
+        findings.push_back(
+            make_finding(wrong, "memory", memory, "even the smallest model needs half a gigabyte"));
     else
-        findings.push_back(make(fine, "memory", memory));
+        findings.push_back(make_finding(fine, "memory", memory));
     findings.push_back(judge_open_files(machine));
     findings.push_back(judge_open_blas(machine.open_blas));
     const std::string disk =
@@ -146,17 +149,17 @@ std::vector<Finding> judge_machine(const Machine& machine, const RunDefinition& 
                     definition.peer_folder().string());
     if (static_cast<double>(machine.free_disk_bytes) < 0.2 * kGigabyte)
         findings.push_back(
-            make(wrong, "disk", disk, "checkpoints and metrics would fail; give another --folder"));
+            make_finding(wrong, "disk", disk, "checkpoints and metrics would fail; give another --folder"));
     else
-        findings.push_back(make(fine, "disk", disk));
+        findings.push_back(make_finding(fine, "disk", disk));
     if (machine.clock_synchronised == false)
         findings.push_back(
-            make(note, "clock", "the kernel does not call it synchronised",
-                 "run a time service (apt install systemd-timesyncd); peers whose clocks differ by "
-                 "more than 30 s do not find each other"));
+            make_finding(note, "clock", "the kernel does not call it synchronised",
+                         "run a time service (apt install systemd-timesyncd); peers whose clocks differ by "
+                         "more than 30 s do not find each other"));
     if (!machine.bbr)
-        findings.push_back(make(note, "TCP", "no BBR congestion control: slow over long paths with loss",
-                                "modprobe tcp_bbr"));
+        findings.push_back(make_finding(
+            note, "TCP", "no BBR congestion control: slow over long paths with loss", "modprobe tcp_bbr"));
     return findings;
 }
 
@@ -167,15 +170,15 @@ Finding judge_clock(const std::string& peer, double difference, double uncertain
     const double least = std::abs(difference) - uncertainty;
     const double tolerance = std::chrono::duration<double>(dht::kClockTolerance).count();
     if (least > tolerance)
-        return make(
+        return make_finding(
             Finding::Level::wrong, "clock", text,
             fmt::format("beyond {:.0f} s the others refuse this peer's records: set the clock of whichever "
                         "machine is wrong",
                         tolerance));
     if (least > tolerance / 10)
-        return make(Finding::Level::note, "clock", text,
-                    "run a time service (apt install systemd-timesyncd)");
-    return make(Finding::Level::fine, "clock", text);
+        return make_finding(Finding::Level::note, "clock", text,
+                            "run a time service (apt install systemd-timesyncd)");
+    return make_finding(Finding::Level::fine, "clock", text);
 }
 
 bool something_is_wrong(const std::vector<Finding>& findings) {

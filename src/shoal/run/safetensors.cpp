@@ -200,9 +200,16 @@ const Tensor* TensorFile::find(std::string_view name) const {
 
 Digest write_safetensors(const std::filesystem::path& file, std::span<const TensorView> tensors,
                          const std::map<std::string, std::string>& metadata) {
+    AtomicFile out(file);
+    const Digest hash = write_safetensors(out, tensors, metadata);
+    out.commit();
+    return hash;
+}
+
+Digest write_safetensors(AtomicFile& out, std::span<const TensorView> tensors,
+                         const std::map<std::string, std::string>& metadata) {
     const std::string header = header_of(tensors, metadata);
     const std::uint64_t length = header.size();
-    AtomicFile out(file);
     Sha256 hash;
     const auto write = [&](ByteView bytes) {
         hash.update(bytes);
@@ -211,7 +218,6 @@ Digest write_safetensors(const std::filesystem::path& file, std::span<const Tens
     write(as_bytes(std::span<const std::uint64_t>(&length, 1)));
     write(as_bytes(header));
     for (const TensorView& tensor : tensors) write(as_bytes(tensor.values));
-    out.commit();
     return hash.finish();
 }
 

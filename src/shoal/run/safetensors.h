@@ -15,6 +15,7 @@
 
 #include "shoal/base/bytes.h"
 #include "shoal/base/hash.h"
+#include "shoal/run/atomic_file.h"
 
 namespace shoal::run {
 
@@ -44,6 +45,9 @@ struct TensorFile {
 /// full, no permission), Error(invalid_argument) for a shape that does not fit or a name that occurs twice.
 /// @return  SHA-256 of the file.
 Digest write_safetensors(const std::filesystem::path& file, std::span<const TensorView> tensors,
+                         const std::map<std::string, std::string>& metadata);
+/// The same into a file that the caller commits.
+Digest write_safetensors(AtomicFile& out, std::span<const TensorView> tensors,
                          const std::map<std::string, std::string>& metadata);
 
 /// Throws Error(bad_input) if the file cannot be opened, Error(corrupted) naming file and cause if it is not

@@ -30,10 +30,12 @@ awaitable<Step> CheckpointWriter::resume() {
     const Step step = checkpoint->info.step;
     const std::uint64_t position = checkpoint->info.data_position;
     auto state = std::make_shared<const collective::State>(std::move(checkpoint->state));
-    co_await compute_.load(state);
+    // The place first: the compute notes it with the state that it loads.
     auto seek = [this, position] { source_.seek(position); };
     co_await offload(compute_.compute_thread(), std::move(seek));
-    written_ = step;
+    co_await compute_.load(state);
+    written_.step = step;
+    written_.digest = checkpoint->info.digest;
     log_.info(fmt::format("goes on from the checkpoint of step {}", value(step)));
     co_return step;
 }
@@ -53,38 +55,48 @@ awaitable<void> CheckpointWriter::try_to_write(Due due) {
 }
 
 // A cancellation may have come while an agreed average was being applied. The update ended all the same, and
-// what is held is the state of the step after the last that was reported: it is written as what it is.
-awaitable<void> CheckpointWriter::write(Due due) {
-    const collective::StatePointer state = co_await compute_.held_state();
-    auto place = [this] { return source_.position(); };
+// what is held is the state of the step after the last that was reported: it is written as what it is. The
+// same where the next step was taken before the copy was made. So it may be on disk when that step is
+// reported.
+awaitable<void> CheckpointWriter::write(std::optional<Due> due) {
+    const optim::LocalCompute::Held held = co_await compute_.held_state();
+    const collective::StatePointer state = held.state;
+    if (value(state->step) == 0) co_return;  // the model as it was made
+    auto digest = [state] { return run::digest_of(*state); };
     run::CheckpointInfo info;
-    info.data_position = co_await offload(compute_.compute_thread(), std::move(place));
+    info.data_position = held.position;
     info.step = state->step;
     info.run = run_;
-    info.digest = run::digest_of(*state);
-    if (info.step == due.step && info.digest != due.digest)
+    info.digest = co_await offload(disk_.get_executor(), std::move(digest));
+    const bool is_reported = due && info.step == due->step;
+    if (is_reported && info.digest != due->digest)
         throw Error(ErrorKind::corrupted,
                     fmt::format("the state of step {} is not the one that was reported: has the machine's "
                                 "memory faults?",
-                                value(due.step)));
+                                value(due->step)));
+    Written written;
+    written.step = info.step;
+    written.digest = info.digest;
+    if (written == written_) co_return;
     info.seed = seed_;
     info.learning_rate = optim::learning_rate(schedule_, static_cast<Step>(value(info.step) - 1));
-    info.loss = info.step == due.step ? due.loss : std::nan("");
+    info.loss = is_reported ? due->loss : std::nan("");
     info.settings = agreed_;
     auto save = [this, info, state] { folder_.write(info, *state, tensor_layout(source_.layout())); };
     co_await offload(disk_.get_executor(), std::move(save));
-    written_ = info.step;
+    written_ = written;
 }
 
 awaitable<void> CheckpointWriter::finish() {
     co_await writing_.settle();
-    if (every_ == 0 || !newest_ || newest_->step == written_) co_return;
+    if (every_ == 0) co_return;
     try {
-        co_await write(*newest_);
+        co_await write(newest_);
     } catch (const Error& error) {
+        const Step reached = newest_ ? newest_->step : written_.step;
         throw Error(ErrorKind::system,
-                    fmt::format("the last checkpoint, of step {}, could not be written: {}",
-                                value(newest_->step), error.what()));
+                    fmt::format("the last checkpoint, of step {} or later, could not be written: {}",
+                                value(reached), error.what()));
     }
 }
 

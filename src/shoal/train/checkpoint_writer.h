@@ -31,8 +31,9 @@ class CheckpointWriter final : public collective::TrainingObserver {
     void on_step(Step step, double loss, double swarm_loss, double step_seconds,
                  const Fingerprint& digest) override;
 
-    /// Writes what was reached last, if it is not on disk yet, and waits for all writing. Throws
-    /// Error(system) if it cannot be written. (That one in between could not is only logged.)
+    /// Waits for all writing, and writes the state that is held then, if that very one is not on disk yet (by
+    /// resume() or this writer). Throws Error(system) if it cannot be written. (That one in between could not
+    /// is only logged.)
     awaitable<void> finish();
 
   private:
@@ -41,7 +42,12 @@ class CheckpointWriter final : public collective::TrainingObserver {
         double loss = 0;
         Fingerprint digest;
     };
-    awaitable<void> write(Due due);
+    struct Written {
+        Step step{};
+        Fingerprint digest;
+        bool operator==(const Written&) const = default;
+    };
+    awaitable<void> write(std::optional<Due> due);
     awaitable<void> try_to_write(Due due);
 
     run::CheckpointFolder folder_;
@@ -56,7 +62,7 @@ class CheckpointWriter final : public collective::TrainingObserver {
     asio::thread_pool disk_{1};
     TaskGroup writing_;
     std::optional<Due> newest_;  ///< step reached last
-    Step written_{};
+    Written written_;            ///< the newest that is on disk
 };
 
 }  // namespace shoal::train
