@@ -1,101 +1,20 @@
 // State transfer among simulated peers: honest, dying, stalling and lying donors.
-#include "shoal/collective/state_transfer.h"
+#include "collective/transfer_support.h"
 
 #include <cstring>
 #include <gtest/gtest.h>
 #include <limits>
 
-#include "shoal/collective/state_messages.h"
 #include "shoal/net/rpc.h"
-#include "shoal/sim/world.h"
 
 namespace shoal::collective {
 namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::size_t kElements = 40'000;  // in the larger section; about 160 KB
-
-std::shared_ptr<State> some_state(std::int64_t step, float salt = 0) {
-    auto state = std::make_shared<State>();
-    state->step = static_cast<Step>(step);
-    Random random(static_cast<std::uint64_t>(step));
-    for (const auto& [name, size] :
-         {std::pair{"parameters", kElements}, {"optimizer/momentum", 777UL}, {"empty", 0UL}}) {
-        StateSection section;
-        section.name = name;
-        for (std::size_t i = 0; i < size; ++i)
-            section.values.push_back(static_cast<float>(random.normal()) + salt);
-        state->sections.push_back(std::move(section));
-    }
-    return state;
-}
-
-awaitable<StatePointer> give(std::shared_ptr<StatePointer> held, std::shared_ptr<int> copies, Clock& clock,
-                             Duration takes) {
-    ++*copies;
-    co_await clock.sleep_for(takes);
-    co_return *held;
-}
-
-/// A peer that serves a state.
-struct Donor {
-    sim::Peer peer;
-    std::shared_ptr<StatePointer> held;
-    std::shared_ptr<int> copies = std::make_shared<int>(0);
-    std::shared_ptr<StateDonor> donor;
-};
-
-class Transfer : public ::testing::TestWithParam<std::uint64_t> {
+class Transfer : public ::testing::TestWithParam<std::uint64_t>, protected TransferWorld {
   protected:
-    static StateTransferSettings settings() {
-        StateTransferSettings s;
-        s.run = "test";
-        s.chunk_bytes = 4096;
-        return s;
-    }
-
-    Donor add_donor(StatePointer state, Duration copy_time = 10ms, sim::HostSettings host = {}) {
-        Donor donor{world_.add_peer(host), std::make_shared<StatePointer>(std::move(state)),
-                    std::make_shared<int>(0), nullptr};
-        StateProvider provide = [held = donor.held, copies = donor.copies, clock = donor.peer.clock,
-                                 copy_time] { return give(held, copies, *clock, copy_time); };
-        donor.donor =
-            make_state_donor(*donor.peer.network, *donor.peer.clock, settings(), std::move(provide), Log());
-        return donor;
-    }
-
-    awaitable<StatePointer> downloading(const sim::Peer& who, std::vector<PeerId> from, std::int64_t minimum,
-                                        DownloadReport& report) {
-        return download_state(*who.network, *who.clock, settings(), std::move(from),
-                              static_cast<Step>(minimum), {}, report, Log());
-    }
-    StatePointer download(const sim::Peer& who, std::vector<PeerId> from, std::int64_t minimum = 7) {
-        return world_.simulation().run(downloading(who, std::move(from), minimum, report_), 10min);
-    }
-    Error failure(const sim::Peer& who, std::vector<PeerId> from, std::int64_t minimum = 7) {
-        try {
-            download(who, std::move(from), minimum);
-        } catch (const Error& error) {
-            return error;
-        }
-        ADD_FAILURE() << "the download should have failed";
-        return Error(ErrorKind::cancelled, "did not fail");
-    }
-    double now() { return seconds(world_.simulation().clock().now().since_start); }
-
-    static void expect_same(const StatePointer& got, const StatePointer& want) {
-        ASSERT_TRUE(got);
-        EXPECT_EQ(got->step, want->step);
-        ASSERT_EQ(got->sections.size(), want->sections.size());
-        for (std::size_t i = 0; i < want->sections.size(); ++i) {
-            EXPECT_EQ(got->sections[i].name, want->sections[i].name);
-            EXPECT_EQ(got->sections[i].values, want->sections[i].values);
-        }
-    }
-
-    sim::World world_{GetParam()};
-    DownloadReport report_;
+    Transfer() : TransferWorld(GetParam()) {}
 };
 
 TEST_P(Transfer, BringsEveryBitFromASingleDonor) {
@@ -279,7 +198,9 @@ struct Liar {
         short_chunk,
         wrong_chunk,
         foreign_manifest,
-        endless_digests,
+        foreign_digests,
+        too_many_digests,
+        no_digests,
         silence,
         garbage,
         no_end
@@ -299,6 +220,12 @@ awaitable<void> answer_with_a_lie(Liar::Lie lie, StatePointer state, Clock& cloc
     StateAnswer answer;
     answer.what = StateAnswer::What::offer;
     answer.offer = {state->step, manifest.root(leaves), manifest.total_bytes()};
+    StateAnswer digests;
+    digests.what = StateAnswer::What::digests;
+    digests.digests = leaves;
+    if (lie == Liar::Lie::foreign_digests) digests.digests[0].bytes[0] ^= 1;
+    if (lie == Liar::Lie::too_many_digests) digests.digests.push_back(leaves[0]);
+    if (lie == Liar::Lie::no_digests) digests.digests.pop_back();
     for (;;) {
         const auto message = co_await stream->read();
         if (!message) break;
@@ -308,9 +235,6 @@ awaitable<void> answer_with_a_lie(Liar::Lie lie, StatePointer state, Clock& cloc
             answer.what = StateAnswer::What::manifest;
             answer.manifest = manifest;
             if (lie == Liar::Lie::foreign_manifest) answer.manifest.sections[0].name = "other";
-            for (const Digest& leaf : leaves)
-                payload.insert(payload.end(), leaf.bytes.begin(), leaf.bytes.end());
-            if (lie == Liar::Lie::endless_digests) payload.resize(payload.size() + 32);
         } else if (request.what == StateRequest::What::chunk) {
             if (lie == Liar::Lie::silence) co_await clock.sleep_for(1h);
             answer.what = StateAnswer::What::chunk;
@@ -328,22 +252,27 @@ awaitable<void> answer_with_a_lie(Liar::Lie lie, StatePointer state, Clock& cloc
         }
         const Bytes control = encode_state_answer(answer);
         co_await stream->write(control, payload);
+        if (request.what == StateRequest::What::manifest) {
+            const Bytes more = encode_state_answer(digests);
+            co_await stream->write(more, ByteView());
+        }
     }
 }
 
 TEST_P(Transfer, GivesUpALyingDonorAndTakesNothingWrong) {
     using Lie = Liar::Lie;
     const StatePointer state = some_state(7);
-    for (const Lie lie : {Lie::damaged_chunk, Lie::short_chunk, Lie::wrong_chunk, Lie::foreign_manifest,
-                          Lie::endless_digests, Lie::silence, Lie::garbage, Lie::no_end}) {
+    for (const Lie lie :
+         {Lie::damaged_chunk, Lie::short_chunk, Lie::wrong_chunk, Lie::foreign_manifest, Lie::foreign_digests,
+          Lie::too_many_digests, Lie::no_digests, Lie::silence, Lie::garbage, Lie::no_end}) {
         const sim::Peer liar = world_.add_peer(), joiner = world_.add_peer();
         liar.network->serve("test/state", [lie, state, clock = liar.clock](net::StreamPointer stream) {
             return answer_with_a_lie(lie, state, *clock, std::move(stream));
         });
         const Error alone = failure(joiner, {liar.id});
         EXPECT_NE(std::string(alone.what()).find(liar.id.short_name()), std::string::npos) << alone.what();
-        const bool hash_fails =
-            lie == Lie::damaged_chunk || lie == Lie::short_chunk || lie == Lie::foreign_manifest;
+        const bool hash_fails = lie == Lie::damaged_chunk || lie == Lie::short_chunk ||
+                                lie == Lie::foreign_manifest || lie == Lie::foreign_digests;
         EXPECT_EQ(alone.kind(), hash_fails ? ErrorKind::corrupted : ErrorKind::unreachable) << alone.what();
 
         Donor honest = add_donor(state);

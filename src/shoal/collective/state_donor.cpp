@@ -24,7 +24,7 @@ void check_transfer_settings(const StateTransferSettings& settings) {
 namespace {
 
 constexpr std::size_t kMaximumSessions = 64;
-constexpr Duration kIdleSession = 30s;          ///< a receiver that asks for nothing this long has gone
+constexpr Duration kIdleSession = 30s;          ///< a receiver that says nothing this long has gone
 constexpr Duration kLongestPreparation = 120s;  ///< a micro-batch has to end first, and the copy be made
 constexpr Duration kKeepSnapshot = 10s;         ///< after the last session: newcomers often come together
 
@@ -152,7 +152,7 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
                     settings_.probe(Phase::share_state, snapshot->manifest.step);
                 first_chunk = false;
                 co_await send_chunk(stream, *snapshot, request.number);
-            } else {
+            } else if (request.what == StateRequest::What::begin) {
                 throw Error(ErrorKind::protocol_violation, "began its download twice",
                             stream.peer().short_name());
             }
@@ -160,34 +160,34 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
     }
 
     awaitable<void> send_manifest(net::Stream& stream, const Snapshot& snapshot) {
-        const std::size_t most = net::kMaximumPayloadBytes / kDigestBytes;
-        std::size_t sent = 0;
-        do {
-            const std::size_t count = std::min(most, snapshot.leaves.size() - sent);
-            Bytes payload;
-            payload.reserve(count * kDigestBytes);
-            for (std::size_t i = sent; i < sent + count; ++i) {
-                const auto& digest = snapshot.leaves[i].bytes;
-                payload.insert(payload.end(), digest.begin(), digest.end());
-            }
+        StateAnswer manifest;
+        manifest.what = StateAnswer::What::manifest;
+        manifest.manifest = snapshot.manifest;
+        co_await send(stream, std::move(manifest), Bytes());
+        for (std::size_t sent = 0; sent < snapshot.leaves.size(); sent += kDigestsOfMessage) {
+            const auto first = snapshot.leaves.begin() + static_cast<std::ptrdiff_t>(sent);
+            const std::size_t count = std::min(kDigestsOfMessage, snapshot.leaves.size() - sent);
             StateAnswer answer;
-            answer.what = sent == 0 ? StateAnswer::What::manifest : StateAnswer::What::digests;
-            if (sent == 0) answer.manifest = snapshot.manifest;
-            co_await send(stream, std::move(answer), std::move(payload));
-            sent += count;
-        } while (sent < snapshot.leaves.size());
+            answer.what = StateAnswer::What::digests;
+            answer.digests.assign(first, first + static_cast<std::ptrdiff_t>(count));
+            co_await send(stream, std::move(answer), Bytes());
+        }
     }
 
     awaitable<void> send_chunk(net::Stream& stream, const Snapshot& snapshot, std::uint64_t index) {
         if (index >= snapshot.leaves.size())
             throw Error(ErrorKind::protocol_violation, "asked for a chunk that does not exist",
                         stream.peer().short_name());
-        Bytes payload(snapshot.manifest.size_of_chunk(index));
-        copy_out(*snapshot.state, index * snapshot.manifest.chunk_bytes, payload);
-        StateAnswer answer;
-        answer.what = StateAnswer::What::chunk;
-        answer.chunk = index;
-        co_await send(stream, std::move(answer), std::move(payload));
+        const std::size_t begin = index * snapshot.manifest.chunk_bytes;
+        const std::size_t size = snapshot.manifest.size_of_chunk(index);
+        for (std::size_t sent = 0; sent < size; sent += kPieceBytes) {
+            Bytes payload(std::min(kPieceBytes, size - sent));
+            copy_out(*snapshot.state, begin + sent, payload);
+            StateAnswer answer;
+            answer.what = sent == 0 ? StateAnswer::What::chunk : StateAnswer::What::piece;
+            answer.chunk = index;
+            co_await send(stream, std::move(answer), std::move(payload));
+        }
     }
 
     /// A snapshot of at least `minimum`, shared with all who ask meanwhile; or nothing, and why. The receiver

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 namespace shoal::collective {
 
@@ -10,20 +9,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr std::size_t kRequestsAhead =
-    2;  ///< of one donor: the next chunk is on its way while one is checked
-constexpr std::size_t kMostOfOneChunk = 2;  ///< donors that are asked for the same chunk at the end
-constexpr Duration kOpening = 5s;           ///< to dial a donor; others are not held up by it
-constexpr Duration kPreparing = 150s;       ///< a donor that says "preparing" for longer is given up
-
-bool all_finite(ByteView bytes) {
-    for (std::size_t at = 0; at + sizeof(float) <= bytes.size(); at += sizeof(float)) {
-        float number = 0;
-        std::memcpy(&number, bytes.data() + at, sizeof number);
-        if (!std::isfinite(number)) return false;
-    }
-    return true;
-}
+constexpr std::size_t kMostAtOnce = 8;  ///< donors that deliver: enough to fill a line
 
 }  // namespace
 
@@ -37,6 +23,7 @@ StateDownload::StateDownload(net::Network& network, Clock& clock, StateTransferS
       progress_(std::move(progress)),
       log_(std::move(log)),
       changed_(network.executor()),
+      watch_(settings_.stall_timeout),
       tasks_(network.executor()) {
     for (const PeerId& donor : donors) {
         if (donor != network_.self()) sessions_.emplace(donor, Session());
@@ -48,9 +35,11 @@ awaitable<StatePointer> StateDownload::run(DownloadReport& report) {
     if (sessions_.empty())
         throw Error(ErrorKind::unreachable,
                     "nobody is known who has the state of step " + std::to_string(value(minimum_step_)));
-    std::vector<PeerId> donors;
-    for (const auto& [donor, session] : sessions_) donors.push_back(donor);
-    for (const PeerId& donor : donors) tasks_.spawn(serve(shared_from_this(), donor));
+    for (auto& [donor, session] : sessions_) {
+        session.task = std::make_unique<TaskGroup>(network_.executor());
+        session.task->spawn(serve(shared_from_this(), donor));
+    }
+    tasks_.spawn(watch(shared_from_this()));
     std::exception_ptr cancelled;
     try {
         co_await until_decided();
@@ -59,7 +48,9 @@ awaitable<StatePointer> StateDownload::run(DownloadReport& report) {
         cancelled = std::current_exception();
     }
     tasks_.cancel();
+    for (auto& [donor, session] : sessions_) session.task->cancel();
     co_await tasks_.settle();
+    for (auto& [donor, session] : sessions_) co_await session.task->settle();
     if (cancelled) std::rethrow_exception(cancelled);
     for (const auto& [donor, session] : sessions_) {
         if (session.pretends) report.pretenders.push_back(donor);
@@ -131,6 +122,18 @@ awaitable<void> StateDownload::until_decided() {
     wake();
 }
 
+bool StateDownload::may_fetch(const PeerId& donor) const {
+    std::size_t fetching = 0, before = 0;
+    // The circle of PeerIds begins with our own.
+    const auto rank = [this](const PeerId& peer) { return std::pair(peer < network_.self(), peer); };
+    for (const auto& [peer, session] : sessions_) {
+        if (session.stage == Stage::fetching) ++fetching;
+        const bool waits = session.stage == Stage::offered && session.offer.root == *root_;
+        if (waits && rank(peer) < rank(donor)) ++before;
+    }
+    return fetching + before < kMostAtOnce;
+}
+
 void StateDownload::wake() {
     ++events_;
     changed_.notify();
@@ -144,194 +147,57 @@ awaitable<void> StateDownload::until_over() {
     while (!complete() && !all_ended() && damage_.empty()) co_await changed_.wait();
 }
 
-awaitable<void> StateDownload::serve([[maybe_unused]] std::shared_ptr<StateDownload> self, PeerId donor) {
+/// Looks after the donors; whoever waits for a change is woken to look, too.
+awaitable<void> StateDownload::watch([[maybe_unused]] std::shared_ptr<StateDownload> self) {
+    for (;;) {
+        co_await clock_.sleep_for(settings_.stall_timeout / 8);
+        for (const auto& [donor, session] : sessions_) {
+            if (watch_.is_to_be_given_up(donor, clock_.now())) give_up(donor);
+        }
+        changed_.notify();
+    }
+}
+
+void StateDownload::give_up(const PeerId& donor) {
     Session& own = sessions_.at(donor);
+    if (!own.given_up.empty() || own.stage == Stage::ended) return;
+    own.given_up = "timed out: waiting for state, nothing came for " +
+                   std::to_string(std::lround(seconds(watch_.silence(donor, clock_.now())))) + " s";
+    own.task->cancel();
+}
+
+awaitable<void> StateDownload::serve([[maybe_unused]] std::shared_ptr<StateDownload> self, PeerId donor) {
     std::exception_ptr failure;
     try {
         co_await session(donor);
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    note_end(donor, failure);
+}
+
+void StateDownload::note_end(const PeerId& donor, const std::exception_ptr& failure) {
+    Session& own = sessions_.at(donor);
+    const bool no_offer = own.stage == Stage::opening;
+    own.stage = Stage::ended;
+    watch_.remove(donor);
+    give_back(donor);
+    wake();
+    if (!failure) return;
+    const bool cancelled = is_cancellation(failure);
+    own.reason = cancelled && !own.given_up.empty() ? own.given_up : describe(failure);
+    if (cancelled && own.given_up.empty()) return;
+    try {
+        std::rethrow_exception(failure);
     } catch (const Error& error) {
         own.corrupted = error.kind() == ErrorKind::corrupted;
         // Once it has offered a state it may still be refused by us: another was named by more.
-        const bool no_offer = own.stage == Stage::opening && (error.kind() == ErrorKind::refused ||
-                                                              error.kind() == ErrorKind::protocol_violation);
-        own.pretends = own.corrupted || no_offer;
-        own.reason = error.what();
-        if (error.kind() == ErrorKind::cancelled) failure = std::current_exception();
-    } catch (...) {
-        own.reason = describe(std::current_exception());
-        failure = std::current_exception();
+        const bool refuses =
+            error.kind() == ErrorKind::refused || error.kind() == ErrorKind::protocol_violation;
+        own.pretends = own.corrupted || (no_offer && refuses);
+    } catch (...) {  // nothing against the donor
     }
-    own.stage = Stage::ended;
-    give_back(donor);
-    wake();
-    if (failure && !is_cancellation(failure)) std::rethrow_exception(failure);
-    if (!failure && !own.reason.empty())
-        log_.info("state download goes on without " + donor.short_name() + ": " + own.reason);
-}
-
-awaitable<void> StateDownload::request(net::Stream& stream, StateRequest::What what, std::uint64_t number) {
-    StateRequest message;
-    message.what = what;
-    message.number = number;
-    const Bytes control = encode_state_request(message);
-    awaitable<void> writing = stream.write(control, ByteView());
-    const TimePoint deadline = clock_.now() + settings_.stall_timeout;
-    co_await with_deadline(clock_, deadline, std::move(writing), "asking for state");
-}
-
-awaitable<StateAnswer> StateDownload::next_answer(net::Stream& stream, Bytes& payload) {
-    awaitable<std::optional<net::Message>> reading = stream.read();
-    const TimePoint deadline = clock_.now() + settings_.stall_timeout;
-    std::optional<net::Message> message =
-        co_await with_deadline(clock_, deadline, std::move(reading), "waiting for state, nothing came");
-    if (!message) throw Error(ErrorKind::connection_lost, "ended the session early");
-    StateAnswer answer = decode_state_answer(*message, stream.peer(), settings_.maximum_state_bytes);
-    if (answer.what == StateAnswer::What::refusal) {
-        const ErrorKind kind = answer.refusal.starts_with(kBusy) ? ErrorKind::timed_out : ErrorKind::refused;
-        throw Error(kind, answer.refusal);
-    }
-    payload = std::move(message->payload);
-    co_return answer;
-}
-
-awaitable<void> StateDownload::session(PeerId donor) {
-    awaitable<net::StreamPointer> opening = network_.open(donor, settings_.run + "/state");
-    const TimePoint open_until = clock_.now() + kOpening;
-    const net::StreamPointer stream =
-        co_await with_deadline(clock_, open_until, std::move(opening), "connecting for state");
-    co_await request(*stream, StateRequest::What::begin, static_cast<std::uint64_t>(value(minimum_step_)));
-
-    const TimePoint prepared_until = clock_.now() + kPreparing;
-    Bytes payload;
-    StateAnswer answer;
-    do {
-        answer = co_await next_answer(*stream, payload);
-    } while (answer.what == StateAnswer::What::preparing && clock_.now() < prepared_until);
-    if (answer.what != StateAnswer::What::offer)
-        throw Error(ErrorKind::protocol_violation, "did not offer a state");
-    if (answer.offer.step < minimum_step_)
-        throw Error(ErrorKind::refused, "has step " + std::to_string(value(answer.offer.step)) + ", not " +
-                                            std::to_string(value(minimum_step_)));
-    Session& own = sessions_.at(donor);
-    own.offer = answer.offer;
-    own.stage = Stage::offered;
-    if (!first_offer_) first_offer_ = clock_.now();
-    wake();
-
-    while (!root_) co_await changed_.wait();
-    if (own.offer.root != *root_)
-        throw Error(ErrorKind::refused,
-                    "offered another state (step " + std::to_string(value(own.offer.step)) + ") than most");
-    while (!manifest_) {
-        if (fetching_manifest_) {
-            co_await changed_.wait();
-            continue;
-        }
-        fetching_manifest_ = true;
-        try {
-            co_await fetch_manifest(*stream);
-        } catch (...) {
-            fetching_manifest_ = false;
-            wake();
-            throw;
-        }
-        wake();
-    }
-    co_await fetch_chunks(*stream);
-}
-
-awaitable<void> StateDownload::fetch_manifest(net::Stream& stream) {
-    co_await request(stream, StateRequest::What::manifest, 0);
-    Bytes payload;
-    StateAnswer answer = co_await next_answer(stream, payload);
-    if (answer.what != StateAnswer::What::manifest)
-        throw Error(ErrorKind::protocol_violation, "did not send the manifest of its state");
-    StateManifest manifest = std::move(answer.manifest);
-    const std::size_t chunks = manifest.chunks();
-    std::vector<Digest> leaves = decode_digests(payload, chunks, stream.peer());
-    while (leaves.size() < chunks) {
-        answer = co_await next_answer(stream, payload);
-        if (answer.what != StateAnswer::What::digests || payload.empty())
-            throw Error(ErrorKind::protocol_violation, "did not send all digests of its state");
-        const std::vector<Digest> more = decode_digests(payload, chunks - leaves.size(), stream.peer());
-        leaves.insert(leaves.end(), more.begin(), more.end());
-    }
-    if (manifest.root(leaves) != *root_)
-        throw Error(ErrorKind::corrupted, "sent a manifest that does not match the root that it offered");
-    if (manifest.step < minimum_step_)
-        throw Error(ErrorKind::corrupted, "offered another step than that of its state");
-    state_ = empty_state(manifest);
-    leaves_ = std::move(leaves);
-    for (std::size_t index = 0; index < chunks; ++index) missing_.push_back(index);
-    remaining_ = chunks;
-    manifest_ = std::move(manifest);
-}
-
-std::optional<std::size_t> StateDownload::next_chunk(const PeerId& donor) {
-    if (!missing_.empty()) {
-        const std::size_t index = missing_.front();
-        missing_.pop_front();
-        under_way_[index].insert(donor);
-        return index;
-    }
-    for (auto& [index, asked] : under_way_) {
-        if (asked.size() >= kMostOfOneChunk || asked.contains(donor)) continue;
-        asked.insert(donor);
-        return index;
-    }
-    return std::nullopt;
-}
-
-void StateDownload::give_back(const PeerId& donor) {
-    for (auto chunk = under_way_.begin(); chunk != under_way_.end();) {
-        chunk->second.erase(donor);
-        if (chunk->second.empty()) {
-            missing_.push_front(chunk->first);
-            chunk = under_way_.erase(chunk);
-        } else {
-            ++chunk;
-        }
-    }
-}
-
-awaitable<void> StateDownload::fetch_chunks(net::Stream& stream) {
-    std::deque<std::size_t> asked;  // answers come in the order of the requests
-    while (!complete() && damage_.empty()) {
-        while (asked.size() < kRequestsAhead) {
-            const std::optional<std::size_t> index = next_chunk(stream.peer());
-            if (!index) break;
-            asked.push_back(*index);
-            co_await request(stream, StateRequest::What::chunk, *index);
-        }
-        if (asked.empty()) {
-            // Others owe the rest; there will be work here only if one of them fails.
-            co_await changed_.wait();
-            continue;
-        }
-        Bytes payload;
-        const StateAnswer answer = co_await next_answer(stream, payload);
-        if (answer.what != StateAnswer::What::chunk || answer.chunk != asked.front())
-            throw Error(ErrorKind::protocol_violation, "sent another chunk than it was asked for");
-        asked.pop_front();
-        accept_chunk(stream.peer(), answer.chunk, payload);
-    }
-}
-
-void StateDownload::accept_chunk(const PeerId& donor, std::uint64_t index, ByteView bytes) {
-    if (bytes.size() != manifest_->size_of_chunk(index) || merkle_leaf(bytes) != leaves_[index])
-        throw Error(ErrorKind::corrupted, "sent a damaged chunk (" + std::to_string(index) + ")");
-    if (under_way_.erase(index) == 0) return;  // another donor was faster
-    if (!all_finite(bytes)) {
-        damage_ = "the state on which the donors agree holds numbers that are not finite";
-        wake();
-        return;
-    }
-    copy_in(*state_, index * manifest_->chunk_bytes, bytes);
-    ++sessions_.at(donor).delivered;
-    bytes_done_ += bytes.size();
-    --remaining_;
-    if (progress_) progress_(bytes_done_, manifest_->total_bytes());
-    if (remaining_ == 0) wake();
+    log_.info("state download goes on without " + donor.short_name() + ": " + own.reason);
 }
 
 awaitable<StatePointer> download_state(net::Network& network, Clock& clock, StateTransferSettings settings,

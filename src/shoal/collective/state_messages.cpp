@@ -60,6 +60,18 @@ StateManifest manifest_from(const proto::StateManifest& in, const PeerId& from, 
     return manifest;
 }
 
+std::vector<Digest> digests_from(std::string_view leaves, const PeerId& from) {
+    const ByteView bytes = as_bytes(leaves);
+    const std::size_t count = bytes.size() / kDigestBytes;
+    if (count == 0 || count > kDigestsOfMessage || count * kDigestBytes != bytes.size())
+        refuse(from, "a list of digests that does not fit");
+    std::vector<Digest> digests;
+    digests.reserve(count);
+    for (std::size_t at = 0; at < bytes.size(); at += kDigestBytes)
+        digests.push_back(Digest::from_bytes(bytes.subspan(at, kDigestBytes)));
+    return digests;
+}
+
 /// Calls `part(section floats as bytes, offset within them, offset within the range, size)` for each piece of
 /// a range.
 template <typename Sections, typename Part>
@@ -166,6 +178,9 @@ Bytes encode_state_request(const StateRequest& request) {
         case StateRequest::What::chunk:
             out.set_chunk(request.number);
             break;
+        case StateRequest::What::stay:
+            out.set_stay(true);
+            break;
     }
     return net::to_control(out);
 }
@@ -185,6 +200,9 @@ StateRequest decode_state_request(const net::Message& message, const PeerId& fro
         case proto::StateRequest::kChunk:
             request.what = StateRequest::What::chunk;
             request.number = in.chunk();
+            break;
+        case proto::StateRequest::kStay:
+            request.what = StateRequest::What::stay;
             break;
         case proto::StateRequest::WHAT_NOT_SET:
             refuse(from, "an empty request");
@@ -216,10 +234,14 @@ Bytes encode_state_answer(const StateAnswer& answer) {
             }
             break;
         case StateAnswer::What::digests:
-            out.set_digests(true);
+            for (const Digest& leaf : answer.digests)
+                out.mutable_digests()->mutable_leaves()->append(as_text(leaf.bytes));
             break;
         case StateAnswer::What::chunk:
             out.set_chunk(answer.chunk);
+            break;
+        case StateAnswer::What::piece:
+            out.set_piece(true);
             break;
     }
     return net::to_control(out);
@@ -252,25 +274,19 @@ StateAnswer decode_state_answer(const net::Message& message, const PeerId& from,
             break;
         case proto::StateAnswer::kDigests:
             answer.what = StateAnswer::What::digests;
+            answer.digests = digests_from(in.digests().leaves(), from);
             break;
         case proto::StateAnswer::kChunk:
             answer.what = StateAnswer::What::chunk;
             answer.chunk = in.chunk();
             break;
+        case proto::StateAnswer::kPiece:
+            answer.what = StateAnswer::What::piece;
+            break;
         case proto::StateAnswer::WHAT_NOT_SET:
             refuse(from, "an empty answer");
     }
     return answer;
-}
-
-std::vector<Digest> decode_digests(ByteView payload, std::size_t maximum, const PeerId& from) {
-    if (payload.size() % kDigestBytes != 0 || payload.size() / kDigestBytes > maximum)
-        refuse(from, "a list of digests that does not fit");
-    std::vector<Digest> digests;
-    digests.reserve(payload.size() / kDigestBytes);
-    for (std::size_t at = 0; at < payload.size(); at += kDigestBytes)
-        digests.push_back(Digest::from_bytes(payload.subspan(at, kDigestBytes)));
-    return digests;
 }
 
 }  // namespace shoal::collective

@@ -24,6 +24,11 @@ inline constexpr std::size_t kMaximumSectionName = 200;
 inline constexpr std::size_t kMaximumChunkBytes = net::kMaximumPayloadBytes;
 inline constexpr std::size_t kMinimumChunkBytes = 64;
 inline constexpr std::size_t kDigestBytes = 32;
+/// Of the digests of a manifest, all messages but the last carry exactly so many.
+inline constexpr std::size_t kDigestsOfMessage = 1024;
+/// Of the pieces in which the bytes of a chunk travel, all but the last have exactly this size: a donor that
+/// sends smaller ones to be taken for alive is refused.
+inline constexpr std::size_t kPieceBytes = 32 * 1024;
 
 /// A refusal that begins so says nothing against the donor's claim to have a state.
 inline constexpr std::string_view kBusy = "busy";
@@ -59,7 +64,7 @@ void copy_out(const State& state, std::size_t offset, MutableByteView bytes);
 void copy_in(State& state, std::size_t offset, ByteView bytes);
 
 struct StateRequest {
-    enum class What { begin, manifest, chunk } what = What::begin;
+    enum class What { begin, manifest, chunk, stay } what = What::begin;
     std::uint64_t number = 0;  ///< begin: minimum step; chunk: index
 };
 Bytes encode_state_request(const StateRequest& request);
@@ -73,19 +78,16 @@ struct StateOffer {
 };
 
 struct StateAnswer {
-    enum class What { preparing, offer, refusal, manifest, digests, chunk } what = What::preparing;
+    enum class What { preparing, offer, refusal, manifest, digests, chunk, piece } what = What::preparing;
     StateOffer offer;
     std::string refusal;
     StateManifest manifest;
+    std::vector<Digest> digests;  ///< 1 to kDigestsOfMessage
     std::uint64_t chunk = 0;
 };
 Bytes encode_state_answer(const StateAnswer& answer);
 /// Checks everything that can be checked without knowing what was asked. Throws Error(protocol_violation).
 /// @param maximum_bytes  of a whole state
 StateAnswer decode_state_answer(const net::Message& message, const PeerId& from, std::size_t maximum_bytes);
-
-/// The leaf digests in a payload. Throws Error(protocol_violation) unless they are whole digests, and at most
-/// `maximum`.
-std::vector<Digest> decode_digests(ByteView payload, std::size_t maximum, const PeerId& from);
 
 }  // namespace shoal::collective

@@ -3,8 +3,8 @@
 //
 // A donor cuts the canonical bytes of its State into chunks and hashes them (base/hash.h). A receiver asks
 // the peers of the swarm's step for the root, takes the root that most of them name, fetches the chunks from
-// all of these in parallel, checks each chunk against its hash and the hashes against the root, and goes on
-// with the others when a donor dies.
+// up to eight of these in parallel, checks each chunk against its hash and the hashes against the root, and
+// goes on with the others when a donor dies.
 #pragma once
 
 #include <functional>
@@ -25,8 +25,8 @@ struct StateTransferSettings {
     std::string codec = "fp32";  ///< only fp32 gives bit-identical state; see docs/footguns.md
     std::size_t chunk_bytes = 256 * 1024;
     std::size_t maximum_state_bytes = std::size_t{64} << 30;
-    Duration stall_timeout = std::chrono::milliseconds(
-        1500);         ///< a donor that sends nothing for this long is given up for this download
+    /// A silent donor is given up no sooner than this; how much later, donor_watch.h says.
+    Duration stall_timeout = std::chrono::milliseconds(1500);
     PhaseProbe probe;  ///< for fault tests (phase.h)
 };
 

@@ -74,19 +74,25 @@ void SimulatedHost::pump() {
     }
 }
 
-std::uint64_t SimulatedHost::segment_limit(const std::string& service) const {
+std::uint64_t SimulatedHost::segment_limit(const StreamEnd& stream) const {
     // With unlimited lines a message travels in one piece: nobody could tell the difference.
-    std::uint64_t limit = settings_.upload_rate > 0 ? internet_.settings().segment_bytes
-                                                    : std::numeric_limits<std::uint64_t>::max();
+    std::uint64_t limit = std::numeric_limits<std::uint64_t>::max();
+    const SimulatedHost& to = *stream.connection->hosts[static_cast<std::size_t>(1 - stream.side)];
+    for (const double rate : {settings_.upload_rate, to.settings_.download_rate}) {
+        if (rate <= 0) continue;
+        const auto in_time = static_cast<std::uint64_t>(rate * seconds(kSegmentTime));
+        limit = std::min({limit, std::max<std::uint64_t>(in_time, kSmallestSegment),
+                          std::uint64_t{internet_.settings().segment_bytes}});
+    }
     for (const Hook& hook : hooks_)
-        if (hook.counts_bytes && (hook.service.empty() || hook.service == service))
+        if (hook.counts_bytes && (hook.service.empty() || hook.service == stream.service))
             limit = std::min(limit, hook.remaining);
     return limit;
 }
 
 Frame SimulatedHost::take_segment(StreamEnd& stream) {
     Frame& first = stream.outbox.front();
-    const std::uint64_t limit = segment_limit(stream.service);
+    const std::uint64_t limit = segment_limit(stream);
     if (first.bytes > limit) {
         first.bytes -= limit;
         return {Frame::Kind::part, stream.id, static_cast<std::size_t>(limit)};

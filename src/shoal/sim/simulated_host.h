@@ -94,7 +94,7 @@ class SimulatedHost : public std::enable_shared_from_this<SimulatedHost> {
 
     void pump();
     Frame take_segment(StreamEnd& stream);
-    std::uint64_t segment_limit(const std::string& service) const;
+    std::uint64_t segment_limit(const StreamEnd& stream) const;
     void depart(const std::shared_ptr<StreamEnd>& stream, Frame frame);
     void run_hooks(const std::string& service, const Frame& frame);
     void propagate(const ConnectionPointer& connection, int to_side, Frame frame);

@@ -40,8 +40,9 @@ struct HostSettings {
 };
 
 struct InternetSettings {
-    Duration maximum_jitter{0};             ///< added to each segment's way, uniform; order is kept
-    std::size_t segment_bytes = 64 * 1024;  ///< what a stream may send before it is another's turn
+    Duration maximum_jitter{0};  ///< added to each segment's way, uniform; order is kept
+    /// What a stream may send at most before it is another's turn; less on slow lines (kSegmentTime).
+    std::size_t segment_bytes = 64 * 1024;
     /// A byte of payload takes as much of the line as this many: small vectors stand for large ones. Control
     /// bytes and overhead count as they are.
     double payload_scale = 1;
@@ -57,6 +58,11 @@ struct Traffic {
 
 /// What a frame around a message costs on the wire (header and TLS record).
 inline constexpr std::size_t kMessageOverhead = 32;
+
+/// A segment holds the slower of the two lines no longer than this, unless it is among the smallest: over TCP
+/// bytes move on a slow line as well, few at a time.
+inline constexpr Duration kSegmentTime = std::chrono::milliseconds(50);
+inline constexpr std::size_t kSmallestSegment = 1500;
 
 class SimulatedHost;
 
