@@ -159,6 +159,12 @@ std::vector<std::string> codecs() {
     return {names.begin(), names.end()};
 }
 
+std::vector<std::string> codecs_or_none() {
+    std::vector<std::string> names = codecs();
+    names.emplace_back();
+    return names;
+}
+
 enum class Scope { shared, own };
 
 /// Collects the fields of one section.
@@ -294,6 +300,12 @@ void add_step_fields(std::vector<Field>& all) {
     SectionFields(all, "averaging", &RunDefinition::averaging)
         .add("codec", &AveragingSection::codec, shared, one_of(codecs()),
              "how gradients travel: " + fmt::format("{}", fmt::join(codecs(), ", ")), "--codec")
+        .add("small_codec", &AveragingSection::small_codec, shared, one_of(codecs_or_none()),
+             "how gradients of small tensors (biases, norms) travel, e.g. fp16 beside blockwise8; empty: as "
+             "the "
+             "others")
+        .add("small_below", &AveragingSection::small_below, shared, between(2, 1 << 30),
+             "a tensor of fewer numbers is small; means nothing without small_codec")
         .add("state_codec", &AveragingSection::state_codec, shared, one_of({"fp32"}),
              "how a newcomer's state travels: fp32, which alone keeps the same bits on all peers")
         .add("chunk_elements", &AveragingSection::chunk_elements, shared, between(1024, 1 << 18),
