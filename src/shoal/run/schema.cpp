@@ -86,6 +86,13 @@ Check one_of(std::vector<std::string> words) {
     };
 }
 
+/// The check of a text that may also be empty.
+Check or_empty(Check check) {
+    return [check = std::move(check)](const Value& value) {
+        return std::get<std::string>(value).empty() ? std::string() : check(value);
+    };
+}
+
 Check sha256_or_empty() {
     return [](const Value& value) -> std::string {
         const std::string& text = std::get<std::string>(value);
@@ -157,12 +164,6 @@ constexpr FieldType type_of() {
 std::vector<std::string> codecs() {
     const auto names = compress::codec_names();
     return {names.begin(), names.end()};
-}
-
-std::vector<std::string> codecs_or_none() {
-    std::vector<std::string> names = codecs();
-    names.emplace_back();
-    return names;
 }
 
 enum class Scope { shared, own };
@@ -300,7 +301,7 @@ void add_step_fields(std::vector<Field>& all) {
     SectionFields(all, "averaging", &RunDefinition::averaging)
         .add("codec", &AveragingSection::codec, shared, one_of(codecs()),
              "how gradients travel: " + fmt::format("{}", fmt::join(codecs(), ", ")), "--codec")
-        .add("small_codec", &AveragingSection::small_codec, shared, one_of(codecs_or_none()),
+        .add("small_codec", &AveragingSection::small_codec, shared, or_empty(one_of(codecs())),
              "how gradients of small tensors (biases, norms) travel, e.g. fp16 beside blockwise8; empty: as "
              "the "
              "others")
