@@ -30,26 +30,28 @@ Join join_of(std::uint8_t number) {
     join.peer = peer(number);
     join.weight = number + 1;
     join.elements = 10000;
-    join.codec = "fp16";
+    join.codec = "blockwise8, fp16 below 1000";
+    join.pieces = {500, 6001, 7, 3492};
     join.signed_bytes = sign_join(join, "fuzz", nullptr);
     return join;
 }
 
-RoundPlan make_plan(const compress::Codec& codec) {
+RoundPlan make_plan(const compress::VectorFormat& format) {
     const std::string begin = make_begin(peer(0), 1, {join_of(0), join_of(1), join_of(2)}, 4096, nullptr);
-    return read_begin(begin, join_of(0), JoinLimits(settings()), codec, 64);
+    return read_begin(begin, join_of(0), JoinLimits(settings()), format, 64);
 }
 
 /// Whatever members say, no numbers but finite ones come out.
-void reduce(const RoundPlan& plan, const compress::Codec& codec, ByteView bytes) {
+void reduce(const RoundPlan& plan, ByteView bytes) {
     const std::vector<float> contribution(plan.elements, 1.0f);
     std::vector<float> result(plan.elements);
-    ShareReducer reducer(plan, codec, contribution, result, 8);
+    ShareReducer reducer(plan, contribution, result, 8);
     reducer.advance();
     for (std::size_t chunk = 0; chunk < reducer.chunks(); ++chunk) {
         for (std::size_t member = 0; member < plan.members.size(); ++member) {
             if (!reducer.is_sender(member)) continue;
-            Bytes payload(codec.encoded_size(plan.chunk(plan.self, chunk).size()));
+            const Share range = plan.chunk(plan.self, chunk);
+            Bytes payload(plan.codec->encoded_size(range.begin, range.size()));
             for (std::size_t i = 0; i < payload.size(); ++i) payload[i] = bytes[(i + chunk) % bytes.size()];
             if (bytes.size() % 5 == 0) payload.resize(bytes.size() % payload.size());
             if (reducer.add(member, std::move(payload))) return;
@@ -63,8 +65,8 @@ void reduce(const RoundPlan& plan, const compress::Codec& codec, ByteView bytes)
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     if (size < 2) return 0;
-    static const auto codec = compress::make_codec("fp16");
-    static const RoundPlan plan = make_plan(*codec);
+    static const compress::VectorFormat format("blockwise8", "fp16", 1000);
+    static const RoundPlan plan = make_plan(format);
     const std::string text(reinterpret_cast<const char*>(data) + 1, size - 1);
     const ByteView bytes(data + 1, size - 1);
     try {
@@ -78,7 +80,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                 break;
             }
             case 1: {
-                const RoundPlan other = read_begin(text, join_of(1), JoinLimits(settings()), *codec, 64);
+                const RoundPlan other = read_begin(text, join_of(1), JoinLimits(settings()), format, 64);
                 if (other.shares.back().end != other.elements) std::abort();
                 break;
             }
@@ -96,7 +98,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                 break;
             }
             default:
-                reduce(plan, *codec, bytes);
+                reduce(plan, bytes);
         }
     } catch (const Error&) {
     }

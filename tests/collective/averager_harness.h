@@ -32,7 +32,9 @@ inline std::vector<float> test_vector(std::size_t elements, std::uint64_t seed) 
 }
 
 struct SwarmSettings {
-    std::string codec = "fp32";
+    std::string codec = "fp32", small_codec;
+    std::size_t small_below = 0;
+    std::vector<std::size_t> tensors;  // that the vector consists of
     std::size_t elements = 20000;
     std::size_t chunk_elements = 4096;
     sim::InternetSettings internet;
@@ -47,6 +49,7 @@ class AveragerSwarm {
         std::shared_ptr<net::Network> network;
         std::shared_ptr<Averager> averager;
         std::vector<float> contribution, result;
+        std::vector<std::size_t> tensors;
         std::optional<Verdict> verdict;
         std::vector<Verdict> history;  // all verdicts, the last one included
         std::exception_ptr error;
@@ -87,6 +90,8 @@ class AveragerSwarm {
         AveragerSettings settings;
         settings.run = "test";
         settings.codec = settings_.codec;
+        settings.small_codec = settings_.small_codec;
+        settings.small_below = settings_.small_below;
         settings.role = role;
         settings.bandwidth = bandwidth;
         settings.chunk_elements = settings_.chunk_elements;
@@ -95,6 +100,7 @@ class AveragerSwarm {
         if (role != Role::auxiliary) {
             peer.contribution = test_vector(settings_.elements, seed_ * 77 + peers_.size());
             peer.result.assign(settings_.elements, -1);
+            peer.tensors = settings_.tensors;
         }
         return peer;
     }
@@ -113,6 +119,7 @@ class AveragerSwarm {
         request.attempt = attempt;
         request.contribution = peer.contribution;
         request.result = peer.result;
+        request.tensors = peer.tensors;
         request.weight = peer.weight;
         request.excluded = std::move(excluded);
         const TimePoint ready_by = simulation_.clock().now() + ready_within;

@@ -138,9 +138,9 @@ class Liar : public std::enable_shared_from_this<Liar> {
     }
 
     awaitable<void> lie(std::string begin) {
-        const auto codec = compress::make_codec("fp32");
+        const compress::VectorFormat format("fp32");
         const JoinLimits limits(test_settings());
-        const RoundPlan plan = read_begin(begin, join_, limits, *codec, 64);
+        const RoundPlan plan = read_begin(begin, join_, limits, format, 64);
         std::vector<net::StreamPointer> open;
         for (std::size_t owner = 0; owner < plan.members.size(); ++owner) {
             if (plan.shares[owner].empty()) continue;
@@ -228,7 +228,7 @@ TEST(AveragerMessages, mutated_bytes_are_read_as_something_possible_or_refused) 
         joins.back().role = Role::full;
         joins.back().signed_bytes = sign_join(joins.back(), "test", nullptr);
     }
-    const auto codec = compress::make_codec("fp32");
+    const compress::VectorFormat format("fp32");
     const JoinLimits limits(settings);
     const std::string begin = make_begin(joins[0].peer, 5, joins, 4096, nullptr);
     RoundMessage message;
@@ -249,7 +249,7 @@ TEST(AveragerMessages, mutated_bytes_are_read_as_something_possible_or_refused) 
             const Join join = check_join(text(joins[0].signed_bytes), limits);
             EXPECT_LE(join.elements, settings.maximum_elements);
             EXPECT_TRUE(join.weight >= 0 && join.weight <= settings.maximum_weight);
-            const RoundPlan plan = read_begin(text(begin), joins[1], limits, *codec, 64);
+            const RoundPlan plan = read_begin(text(begin), joins[1], limits, format, 64);
             EXPECT_EQ(plan.shares.back().end, plan.elements);
             const RoundMessage copy = decode_round_message(mutated(random, vote_bytes), 3);
             if (copy.vote) {
@@ -287,13 +287,13 @@ TEST(AveragerMessages, a_changed_or_borrowed_signature_is_refused) {
     // A begin counts only as its leader has signed it.
     join.role = Role::full;
     join.signed_bytes = sign_join(join, "test", key.get());
-    const auto codec = compress::make_codec("fp32");
+    const compress::VectorFormat format("fp32");
     const std::string begin = make_begin(join.peer, 1, {join}, 4096, key.get());
-    EXPECT_EQ(read_begin(begin, join, limits, *codec, 64).members.size(), 1u);
+    EXPECT_EQ(read_begin(begin, join, limits, format, 64).members.size(), 1u);
     proto::Begin forged;
     forged.ParseFromString(begin);
     forged.set_nonce(2);
-    EXPECT_THROW(read_begin(forged.SerializeAsString(), join, limits, *codec, 64), Error);
+    EXPECT_THROW(read_begin(forged.SerializeAsString(), join, limits, format, 64), Error);
 }
 
 }  // namespace

@@ -14,7 +14,7 @@
 namespace shoal::optim {
 namespace {
 
-/// Two parameters; the losses are those that the test gives, one after the other.
+/// Two parameters in two tensors; the losses are those that the test gives, one after the other.
 class GivenLosses final : public GradientSource {
   public:
     const ParameterLayout& layout() const override { return layout_; }
@@ -31,7 +31,7 @@ class GivenLosses final : public GradientSource {
     std::vector<double> losses = {1.0};
 
   private:
-    ParameterLayout layout_{{ParameterTensor{"weight", {2}, true}}};
+    ParameterLayout layout_{{ParameterTensor{"weight", {1}, true}, ParameterTensor{"bias", {1}, true}}};
     std::vector<float> parameters_ = {1, 2}, gradient_ = {0.5F, 0.5F};
     std::size_t next_ = 0;
     std::uint64_t position_ = 0;
@@ -82,6 +82,10 @@ class LocalComputeTest : public testing::Test {
     RealClock clock_;
     LocalCompute compute_{source_, *optimizer_, schedule(), clock_, settings()};
 };
+
+TEST_F(LocalComputeTest, NamesTheTensorsThatLieInTheGradient) {
+    EXPECT_EQ(compute_.tensor_sizes(), (std::vector<std::size_t>{1, 1}));
+}
 
 TEST_F(LocalComputeTest, GivesUpWhenAsManyMicroBatchesAsAllowedWereNotFiniteInARow) {
     source_.losses = {std::nan("")};

@@ -153,6 +153,12 @@ INSTANTIATE_TEST_SUITE_P(
             "is no address of the form host:port"},
         BadFile{"LossyStateCodec", "[schedule]", "[averaging]\nstate_codec = \"fp16\"\n[schedule]",
                 "run.toml:16:15: [averaging] state_codec must be one of fp32, not \"fp16\""},
+        BadFile{
+            "UnknownSmallCodec", "[schedule]", "[averaging]\nsmall_codec = \"fp61\"\n[schedule]",
+            "run.toml:16:15: [averaging] small_codec must be one of fp32, fp16, bf16, blockwise8, uniform8, "
+            "quantile8, blockwise4, not \"fp61\" (did you mean fp16?)"},
+        BadFile{"NothingIsSmall", "[schedule]", "[averaging]\nsmall_below = 1\n[schedule]",
+                "run.toml:16:15: [averaging] small_below must be at least 2, not 1"},
         BadFile{"HeadsThatDoNotDivideThePreset", "size = \"tiny\"", "heads = 5",
                 "run.toml:8:9: [model] hidden_size 128 cannot be divided among 5 heads"},
         BadFile{"FiltersOfAnAlbert", "size = \"tiny\"", "filters = 16",

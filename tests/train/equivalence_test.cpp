@@ -108,5 +108,13 @@ TEST(Equivalence, albert_loss_stays_within_two_percent_under_8_bits) {
     expect_loss_of_one_machine(adam(testing_support::albert_run(folder)), "blockwise8", 0.004, folder);
 }
 
+TEST(Equivalence, albert_loss_stays_within_two_percent_under_8_bits_with_small_tensors_in_fp16) {
+    const auto folder = testing_support::fresh_folder("albert_mixed");
+    run::RunDefinition definition = adam(testing_support::albert_run(folder));
+    definition.averaging.small_codec = "fp16";
+    definition.averaging.small_below = 1000;  // biases and normalisations
+    expect_loss_of_one_machine(definition, "blockwise8", 0.004, folder);
+}
+
 }  // namespace
 }  // namespace shoal::train

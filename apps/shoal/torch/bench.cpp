@@ -5,6 +5,7 @@
 #include "shoal/compress/codec.h"
 #include "shoal/lab/all_reduce_worker.h"
 #include "shoal/lab/bench_all_reduce.h"
+#include "shoal/lab/bench_codec.h"
 #include "shoal/lab/bench_dht.h"
 #include "shoal/result_options.h"
 
@@ -85,6 +86,24 @@ void declare_dht(CLI::App& bench, const Chosen& chosen) {
     app->callback([options, chosen] { *chosen = [options] { return bench_dht(*options); }; });
 }
 
+void declare_codec(CLI::App& bench, const Chosen& chosen) {
+    auto options = std::make_shared<lab::BenchCodecOptions>();
+    CLI::App* app = bench.add_subcommand("codec", "Encode, decode and add of every codec, beside memcpy");
+    describe(*app,
+             "Every codec on one core, in CPU time: bytes of floats a second, and the share of the rate of a "
+             "memcpy "
+             "that ran just before.\n"
+             "libtorch's own operations run in the same turns where it has one for the same job.");
+    app->add_option("--size", options->bytes, "Size of the fp32 vector, e.g. 64MiB")
+        ->capture_default_str()
+        ->transform(CLI::AsSizeValue(false));
+    app->add_option("--turns", options->turns, "Turns of every operation")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 1000));
+    add_result_options(*app, options->result);
+    app->callback([options, chosen] { *chosen = [options] { return bench_codec(*options); }; });
+}
+
 void declare_worker(CLI::App& bench, const Chosen& chosen) {
     auto options = std::make_shared<lab::AllReduceWorkerOptions>();
     CLI::App* app = bench.add_subcommand("allreduce-worker", "One process of the two above");
@@ -110,7 +129,7 @@ void declare_worker(CLI::App& bench, const Chosen& chosen) {
 Command bench_command() {
     Command command;
     command.name = "bench";
-    command.summary = "Measurements: allreduce, round, dht";
+    command.summary = "Measurements: allreduce, round, codec, dht";
     command.declare = [](CLI::App& app) -> std::function<int()> {
         app.description(
             "Measurements on this machine. Each has --help, writes JSON with --json, and holds itself "
@@ -119,6 +138,7 @@ Command bench_command() {
         auto chosen = std::make_shared<std::function<int()>>();
         declare_all_reduce(app, chosen);
         declare_round(app, chosen);
+        declare_codec(app, chosen);
         declare_dht(app, chosen);
         declare_worker(app, chosen);
         return [chosen] { return (*chosen)(); };

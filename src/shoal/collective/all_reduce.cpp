@@ -31,18 +31,17 @@ Bytes make_hello(const RoundPlan& plan) {
 }  // namespace
 
 AllReduce::AllReduce(net::Network& network, Clock& clock, AllReduceSettings settings, const RoundPlan& plan,
-                     const compress::Codec& codec, std::span<const float> contribution,
-                     std::span<float> result, AllReduceEvents events)
+                     std::span<const float> contribution, std::span<float> result, AllReduceEvents events)
     : network_(network),
       clock_(clock),
       settings_(std::move(settings)),
       plan_(plan),
-      codec_(codec),
+      codec_(*plan.codec),
       contribution_(contribution),
       result_(result),
       events_(std::move(events)),
-      exact_(codec.name() == "fp32"),
-      reducer_(plan, codec, contribution, result, kWindow),
+      exact_(plan.codec->is_exact()),
+      reducer_(plan, contribution, result, kWindow),
       watch_(2 * plan.members.size(), settings_.stall_timeout, peers_of_waits(plan)),
       room_(network.executor()),
       results_(network.executor()),
@@ -124,8 +123,8 @@ awaitable<void> AllReduce::send_contribution(std::size_t owner, net::StreamPoint
         const std::span<const float> values = contribution_.subspan(range.begin, range.size());
         ByteView payload = as_bytes(values);
         if (!exact_) {
-            encoded.resize(codec_.encoded_size(values.size()));
-            codec_.encode(values, encoded);
+            encoded.resize(codec_.encoded_size(range.begin, values.size()));
+            codec_.encode(range.begin, values, encoded);
             payload = encoded;
         }
         co_await stream->write(ByteView(), payload);
@@ -157,7 +156,7 @@ awaitable<void> AllReduce::receive_results(std::size_t owner, net::StreamPointer
 void AllReduce::take_result(std::size_t owner, std::size_t index, ByteView encoded) {
     const Share range = plan_.chunk(owner, index);
     const std::span<float> values = result_.subspan(range.begin, range.size());
-    codec_.decode(encoded, values);
+    codec_.decode(range.begin, encoded, values);
     if (!all_finite(values)) throw Error(ErrorKind::protocol_violation, "sent results that are not finite");
     fingerprints_[owner].push_back(fingerprint(encoded));
 }

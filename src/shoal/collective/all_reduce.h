@@ -44,8 +44,7 @@ class AllReduce {
   public:
     /// Everything referred to outlives the object. Spans as in RoundRequest.
     AllReduce(net::Network& network, Clock& clock, AllReduceSettings settings, const RoundPlan& plan,
-              const compress::Codec& codec, std::span<const float> contribution, std::span<float> result,
-              AllReduceEvents events);
+              std::span<const float> contribution, std::span<float> result, AllReduceEvents events);
     AllReduce(const AllReduce&) = delete;
     AllReduce& operator=(const AllReduce&) = delete;
 
@@ -90,7 +89,7 @@ class AllReduce {
     Clock& clock_;
     const AllReduceSettings settings_;
     const RoundPlan& plan_;
-    const compress::Codec& codec_;
+    const compress::VectorCodec& codec_;
     const std::span<const float> contribution_;
     const std::span<float> result_;
     const AllReduceEvents events_;

@@ -48,7 +48,7 @@ class ButterflyAverager final : public Averager {
           random_(random),
           settings_(std::move(settings)),
           log_(std::move(log)),
-          codec_(compress::make_codec(settings_.codec)),
+          format_(settings_.codec, settings_.small_codec, settings_.small_below),
           lobby_(std::make_shared<Lobby>(network.executor(), clock, JoinLimits(settings_),
                                          settings_.join_timeout, 4 * settings_.maximum_group)),
           book_(std::make_shared<RoundBook>(network.executor(), clock, settings_.join_timeout, lobby_)) {
@@ -118,7 +118,7 @@ class ButterflyAverager final : public Averager {
     Random random_;
     const AveragerSettings settings_;
     const Log log_;
-    const std::unique_ptr<const compress::Codec> codec_;
+    const compress::VectorFormat format_;
     const std::shared_ptr<Lobby> lobby_;
     const std::shared_ptr<RoundBook> book_;
     RoundPointer doubtful_;  ///< the last round, if this peer is in doubt
@@ -149,11 +149,12 @@ awaitable<Verdict> ButterflyAverager::match_and_run(RoundRequest& request) {
     wanted.attempt = request.attempt;
     wanted.weight = request.weight;
     wanted.elements = request.contribution.size();
+    if (wanted.elements > 0) wanted.pieces = format_.pieces(request.tensors, wanted.elements);
     wanted.expected = request.expected;
     wanted.excluded = request.excluded;
     wanted.lineage = request.lineage;
     wanted.is_over = request.is_over;
-    GroupMatching matching(network_, clock_, settings_, *codec_, *lobby_, random_, std::move(wanted), log_);
+    GroupMatching matching(network_, clock_, settings_, format_, *lobby_, random_, std::move(wanted), log_);
     MatchOutcome outcome = co_await matching.run();
     const double match_seconds = seconds_between(start, clock_.now());
     Verdict verdict;
@@ -215,9 +216,8 @@ RoundPointer ButterflyAverager::begin_round(const RoundRequest& request, RoundPl
     AllReduceSettings reduce_settings;
     reduce_settings.service = reduce_service();
     reduce_settings.stall_timeout = settings_.stall_timeout;
-    round->reduce =
-        std::make_unique<AllReduce>(network_, clock_, reduce_settings, round->vote->plan(), *codec_,
-                                    request.contribution, request.result, std::move(events));
+    round->reduce = std::make_unique<AllReduce>(network_, clock_, reduce_settings, round->vote->plan(),
+                                                request.contribution, request.result, std::move(events));
     book_->add(round);
     round->reduce->start();
     return round;

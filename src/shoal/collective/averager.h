@@ -54,8 +54,10 @@ struct ExpectedPeer {
 };
 
 struct AveragerSettings {
-    std::string run;             ///< names the swarm: prefix of all service names
-    std::string codec = "fp16";  ///< of contributions and results, as known to compress::make_codec
+    std::string run;              ///< names the swarm: prefix of all service names
+    std::string codec = "fp16";   ///< of contributions and results, as known to compress::make_codec
+    std::string small_codec;      ///< of those of small tensors; empty: the same
+    std::size_t small_below = 0;  ///< tensors of fewer elements are small
     Role role = Role::full;
     double bandwidth =
         0;  ///< bytes per second this peer can send and receive; 0: unknown, counts as the mean
@@ -86,7 +88,9 @@ struct RoundRequest {
     Step step{};           ///< the round belongs to the step that follows this one
     unsigned attempt = 0;  ///< 0 for the first try of a step; +1 after each verdict 'failed'
     std::span<const float>
-        contribution;         ///< mean gradient of this peer; empty for an auxiliary peer. Not changed.
+        contribution;  ///< mean gradient of this peer; empty for an auxiliary peer. Not changed.
+    std::span<const std::size_t>
+        tensors;              ///< lengths of the tensors that the vector consists of; empty: it is one
     std::span<float> result;  ///< receives the weighted average; same length; provisional until 'averaged'
     double weight = 0;        ///< samples behind the contribution; 0 counts nothing
     std::function<std::vector<ExpectedPeer>()>

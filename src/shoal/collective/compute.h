@@ -43,6 +43,10 @@ class Compute {
     /// Number of floats in the gradient.
     virtual std::size_t gradient_elements() const = 0;
 
+    /// Lengths of the tensors that lie in the gradient one behind the other: which travel in which codec. By
+    /// default it is one.
+    virtual std::vector<std::size_t> tensor_sizes() const { return {gradient_elements()}; }
+
     /// Computes one micro-batch and adds its gradients to the accumulator.
     virtual awaitable<MicroBatchResult> micro_batch() = 0;
 

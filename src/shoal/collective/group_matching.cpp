@@ -39,12 +39,12 @@ bool contains(const std::vector<PeerId>& peers, const PeerId& peer) {
 }  // namespace
 
 GroupMatching::GroupMatching(net::Network& network, Clock& clock, const AveragerSettings& settings,
-                             const compress::Codec& codec, Lobby& lobby, Random& random, MatchRequest request,
-                             Log log)
+                             const compress::VectorFormat& format, Lobby& lobby, Random& random,
+                             MatchRequest request, Log log)
     : network_(network),
       clock_(clock),
       settings_(settings),
-      codec_(codec),
+      format_(format),
       lobby_(lobby),
       random_(random),
       request_(std::move(request)),
@@ -269,10 +269,10 @@ std::optional<MatchOutcome> GroupMatching::begin(const std::vector<Lobby::GuestP
     outcome.attempt = attempt_;
     std::vector<Join> joins{own_};
     for (const Lobby::GuestPointer& guest : members) joins.push_back(guest->join);
-    const std::size_t chunk = usable_chunk(settings_.chunk_elements, codec_);
+    const std::size_t chunk = usable_chunk(settings_.chunk_elements, format_);
     const std::string bytes =
         make_begin(self_, random_.next(), std::move(joins), chunk, settings_.signer.get());
-    outcome.plan = read_begin(bytes, own_, limits_, codec_, settings_.maximum_group);
+    outcome.plan = read_begin(bytes, own_, limits_, format_, settings_.maximum_group);
     outcome.id = outcome.plan->id;
     outcome.alone = members.empty();
     lobby_.begin(members, bytes);
@@ -331,7 +331,8 @@ void GroupMatching::take_up_attempt(unsigned attempt) {
     own_.weight = request_.weight;
     own_.bandwidth = settings_.bandwidth;
     own_.elements = request_.elements;
-    own_.codec = settings_.codec;
+    own_.codec = format_.name();
+    own_.pieces = request_.pieces;
     if (request_.lineage) set_lineage(own_, request_.lineage());
     own_.signed_bytes = sign_join(own_, settings_.run, settings_.signer.get());
     // Another order of candidates: begin anew with everybody that can be reached.
@@ -389,12 +390,17 @@ bool GroupMatching::is_late(const PeerId& peer, const Candidate& candidate, Time
 
 std::vector<Lobby::GuestPointer> GroupMatching::fitting_guests() {
     std::size_t elements = own_.elements;
+    compress::Pieces pieces = own_.pieces;
     std::vector<Lobby::GuestPointer> members, misfits;
     for (const Lobby::GuestPointer& guest : lobby_.guests()) {
         const Join& join = guest->join;
         if (join.step != request_.step || join.attempt != attempt_ || guest->closing) continue;
-        if (elements == 0) elements = join.elements;
-        const bool fits = join.codec == own_.codec && (join.elements == 0 || join.elements == elements);
+        if (elements == 0) {  // an auxiliary peer learns from the first what is averaged
+            elements = join.elements;
+            pieces = join.pieces;
+        }
+        const bool same_vector = join.elements == elements && join.pieces == pieces;
+        const bool fits = join.codec == own_.codec && (join.elements == 0 || same_vector);
         if (!fits)
             misfits.push_back(guest);
         else if (members.size() + 1 < settings_.maximum_group)
@@ -403,7 +409,8 @@ std::vector<Lobby::GuestPointer> GroupMatching::fitting_guests() {
     for (const Lobby::GuestPointer& guest : misfits)
         lobby_.refuse(guest, "this round averages " + std::to_string(elements) + " elements in " +
                                  own_.codec + ", you offer " + std::to_string(guest->join.elements) + " in " +
-                                 guest->join.codec);
+                                 guest->join.codec +
+                                 (guest->join.elements == elements ? ", or tensors of other sizes" : ""));
     return members;
 }
 

@@ -44,6 +44,7 @@ struct MatchRequest {
     unsigned attempt = 0;
     double weight = 0;
     std::size_t elements = 0;
+    compress::Pieces pieces;  ///< of the vector
     std::function<std::vector<ExpectedPeer>()> expected;
     std::vector<PeerId> excluded;
     std::function<Lineage()> lineage;
@@ -57,7 +58,8 @@ class GroupMatching {
   public:
     /// Everything referred to outlives the object.
     GroupMatching(net::Network& network, Clock& clock, const AveragerSettings& settings,
-                  const compress::Codec& codec, Lobby& lobby, Random& random, MatchRequest request, Log log);
+                  const compress::VectorFormat& format, Lobby& lobby, Random& random, MatchRequest request,
+                  Log log);
     GroupMatching(const GroupMatching&) = delete;
     GroupMatching& operator=(const GroupMatching&) = delete;
 
@@ -122,7 +124,7 @@ class GroupMatching {
     net::Network& network_;
     Clock& clock_;
     const AveragerSettings& settings_;
-    const compress::Codec& codec_;
+    const compress::VectorFormat& format_;
     Lobby& lobby_;
     Random& random_;
     const MatchRequest request_;

@@ -115,7 +115,7 @@ void GroupMatching::take_reply(const PeerId& peer, const net::Message& message) 
 
 void GroupMatching::take_begin(const std::string& begin) {
     MatchOutcome outcome;
-    outcome.plan = read_begin(begin, own_, limits_, codec_, settings_.maximum_group);
+    outcome.plan = read_begin(begin, own_, limits_, format_, settings_.maximum_group);
     outcome.attempt = attempt_;
     outcome_ = std::move(outcome);
 }

@@ -54,8 +54,11 @@ bool plausible_offer(const proto::JoinOffer& offer, const JoinLimits& limits) {
     if (!std::isfinite(bandwidth) || bandwidth > kMaximumBandwidth) return false;
     if (bandwidth != 0 && bandwidth < kMinimumBandwidth) return false;
     const bool auxiliary = static_cast<Role>(offer.role()) == Role::auxiliary;
-    if (auxiliary) return offer.elements() == 0 && offer.weight() == 0;
-    return offer.elements() > 0 && offer.elements() <= limits.maximum_elements;
+    if (auxiliary) return offer.elements() == 0 && offer.weight() == 0 && offer.pieces().empty();
+    if (offer.elements() == 0 || offer.elements() > limits.maximum_elements) return false;
+    const std::span<const std::uint32_t> pieces(offer.pieces().data(),
+                                                static_cast<std::size_t>(offer.pieces_size()));
+    return pieces.empty() || compress::pieces_cover(pieces, static_cast<std::size_t>(offer.elements()));
 }
 
 /// Only members of a round name it, and nobody twice.
@@ -80,15 +83,16 @@ std::vector<SplitMember> split_members(const std::vector<Join>& members) {
     return split;
 }
 
-/// Shares are whole blocks of the codec, so that values do not depend on who owns what.
+/// Shares end at cuts of the codec, so that values do not depend on who owns what.
 std::vector<Share> make_shares(const RoundPlan& plan, std::size_t granularity) {
     const std::size_t blocks = (plan.elements + granularity - 1) / granularity;
     const std::size_t minimum = (kMinimumShare + granularity - 1) / granularity;
     const std::vector<std::size_t> parts = split_work(blocks, split_members(plan.members), minimum);
     std::vector<Share> shares;
-    std::size_t begin = 0;
+    std::size_t begin = 0, place = 0;
     for (const std::size_t part : parts) {
-        const std::size_t end = std::min(plan.elements, begin + part * granularity);
+        place += part * granularity;
+        const std::size_t end = plan.codec->cut_before(place);
         shares.push_back({begin, end});
         begin = end;
     }
@@ -107,7 +111,8 @@ std::vector<float> make_scales(const std::vector<Join>& members) {
     throw Error(ErrorKind::protocol_violation, "began a round that cannot be: " + what, from.short_name());
 }
 
-void check_members(const RoundPlan& plan, const PeerId& from, const Join& own) {
+void check_members(const RoundPlan& plan, const PeerId& from, const Join& own,
+                   const compress::Pieces& pieces) {
     bool reduces = false;
     double weight = 0;
     for (std::size_t i = 0; i < plan.members.size(); ++i) {
@@ -117,6 +122,7 @@ void check_members(const RoundPlan& plan, const PeerId& from, const Join& own) {
             refuse(from, "a member is at another step");
         if (member.codec != own.codec) refuse(from, "a member uses another codec");
         if (plan.contributes(i) && member.elements != plan.elements) refuse(from, "vectors differ in length");
+        if (plan.contributes(i) && member.pieces != pieces) refuse(from, "tensors differ in size");
         reduces = reduces || member.role != Role::client;
         weight += member.weight;
     }
@@ -166,6 +172,7 @@ std::string sign_join(const Join& join, const std::string& run, const Signer* si
     offer.set_bandwidth(join.bandwidth);
     offer.set_elements(join.elements);
     offer.set_codec(join.codec);
+    for (const std::uint32_t piece : join.pieces) offer.add_pieces(piece);
     offer.set_nonce(join.nonce);
     if (!join.last_members.empty()) offer.set_last_round(join.last_round.data(), join.last_round.size());
     for (const std::uint64_t member : join.last_members) offer.add_last_members(member);
@@ -199,6 +206,7 @@ Join check_join(const std::string& signed_join, const JoinLimits& limits) {
     join.bandwidth = offer.bandwidth();
     join.elements = static_cast<std::size_t>(offer.elements());
     join.codec = offer.codec();
+    join.pieces.assign(offer.pieces().begin(), offer.pieces().end());
     join.nonce = offer.nonce();
     if (!offer.last_round().empty()) join.last_round = to_round_id(offer.last_round());
     join.last_members.assign(offer.last_members().begin(), offer.last_members().end());
@@ -219,8 +227,11 @@ Digest leader_rank(const PeerId& peer, Step step, unsigned attempt) {
 
 Share RoundPlan::chunk(std::size_t owner, std::size_t index) const {
     const Share& share = shares[owner];
-    const std::size_t begin = std::min(share.end, share.begin + index * chunk_elements);
-    return {begin, std::min(share.end, begin + chunk_elements)};
+    const auto place = [&](std::size_t chunk) {
+        const std::size_t exact = share.begin + chunk * chunk_elements;
+        return exact >= share.end ? share.end : codec->cut_before(exact);
+    };
+    return {place(index), place(index + 1)};
 }
 
 std::optional<std::size_t> RoundPlan::index_of(const PeerId& peer) const {
@@ -231,10 +242,10 @@ std::optional<std::size_t> RoundPlan::index_of(const PeerId& peer) const {
     return static_cast<std::size_t>(at - members.begin());
 }
 
-std::size_t usable_chunk(std::size_t wanted, const compress::Codec& codec) {
-    const std::size_t granularity = codec.granularity();
+std::size_t usable_chunk(std::size_t wanted, const compress::VectorFormat& format) {
+    const std::size_t granularity = format.granularity();
     std::size_t elements = std::max(granularity, wanted / granularity * granularity);
-    while (elements > granularity && codec.encoded_size(elements) > net::kMaximumPayloadBytes)
+    while (elements > granularity && format.maximum_encoded_size(elements) > net::kMaximumPayloadBytes)
         elements = std::max(granularity, elements / 2 / granularity * granularity);
     return elements;
 }
@@ -255,7 +266,7 @@ std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Jo
 }
 
 RoundPlan read_begin(const std::string& bytes, const Join& own, const JoinLimits& limits,
-                     const compress::Codec& codec, std::size_t maximum_group) {
+                     const compress::VectorFormat& format, std::size_t maximum_group) {
     proto::Begin begin;
     if (!begin.ParseFromString(bytes))
         throw Error(ErrorKind::protocol_violation, "the begin of a round cannot be read");
@@ -263,11 +274,13 @@ RoundPlan read_begin(const std::string& bytes, const Join& own, const JoinLimits
     if (begin.members_size() == 0 || static_cast<std::size_t>(begin.members_size()) > maximum_group)
         refuse(from, "too many members");
     RoundPlan plan;
+    compress::Pieces pieces;
     for (const proto::SignedJoin& member : begin.members()) {
         const std::string signed_bytes = member.SerializeAsString();
         // Our own join needs no check; it is compared below.
         plan.members.push_back(signed_bytes == own.signed_bytes ? own : check_join(signed_bytes, limits));
         plan.elements = std::max(plan.elements, plan.members.back().elements);
+        if (pieces.empty()) pieces = plan.members.back().pieces;
     }
     const std::optional<std::size_t> leader = plan.index_of(from), self = plan.index_of(own.peer);
     if (!leader) refuse(from, "it is no member itself");
@@ -278,14 +291,16 @@ RoundPlan read_begin(const std::string& bytes, const Join& own, const JoinLimits
     plan.self = *self;
     plan.step = own.step;
     plan.attempt = own.attempt;
-    check_members(plan, from, own);
+    check_members(plan, from, own, pieces);
+    if (!format.fits(pieces, plan.elements)) refuse(from, "its pieces are not those of a vector");
+    plan.codec = std::make_shared<compress::VectorCodec>(format, pieces, plan.elements);
     plan.chunk_elements = begin.chunk_elements();
-    if (plan.chunk_elements == 0 || plan.chunk_elements != usable_chunk(plan.chunk_elements, codec))
+    if (plan.chunk_elements == 0 || plan.chunk_elements != usable_chunk(plan.chunk_elements, format))
         refuse(from, "its chunks have an impossible size");
     if (plan.elements / plan.chunk_elements > kMaximumChunks) refuse(from, "its chunks are too small");
     const Digest digest = sha256(view(bytes));
     std::copy_n(digest.bytes.begin(), plan.id.size(), plan.id.begin());
-    plan.shares = make_shares(plan, codec.granularity());
+    plan.shares = make_shares(plan, format.granularity());
     plan.scales = make_scales(plan.members);
     return plan;
 }

@@ -16,7 +16,7 @@
 #include "shoal/base/identity.h"
 #include "shoal/base/units.h"
 #include "shoal/collective/averager.h"
-#include "shoal/compress/codec.h"
+#include "shoal/compress/vector_codec.h"
 
 namespace shoal::proto {
 class Begin;
@@ -34,9 +34,10 @@ struct Join {
     double weight = 0;
     double bandwidth = 0;
     std::size_t elements = 0;  ///< 0 for an auxiliary peer
-    std::string codec;
-    std::uint64_t nonce = 0;  ///< of the call of average() that it belongs to
-    RoundId last_round{};     ///< where its state comes from (lineage.h); 0 without last_members
+    std::string codec;         ///< name of the VectorFormat
+    compress::Pieces pieces;   ///< of its vector; empty for an auxiliary peer, or where one codec serves all
+    std::uint64_t nonce = 0;   ///< of the call of average() that it belongs to
+    RoundId last_round{};      ///< where its state comes from (lineage.h); 0 without last_members
     std::vector<std::uint64_t> last_members;  ///< member_number of each, ascending
     bool newcomer = false;
     std::string signed_bytes;  ///< the SignedJoin that it came in, to be passed on as it is
@@ -76,6 +77,7 @@ struct RoundPlan {
     std::vector<Join> members;         ///< ascending PeerId
     std::size_t elements = 0;
     std::size_t chunk_elements = 0;
+    std::shared_ptr<const compress::VectorCodec> codec;
     std::vector<Share> shares;  ///< one a member, in member order, without gaps
     std::vector<float> scales;  ///< weight / sum of weights, rounded to float
     std::string begin_message;  ///< that all this follows from
@@ -84,7 +86,7 @@ struct RoundPlan {
     std::size_t chunks_of(std::size_t owner) const {
         return (shares[owner].size() + chunk_elements - 1) / chunk_elements;
     }
-    /// The elements of a chunk of an owner's share.
+    /// The elements of a chunk of an owner's share: chunk_elements, its ends moved to cuts of the codec.
     Share chunk(std::size_t owner, std::size_t index) const;
     /// The member with this id, if there is one.
     std::optional<std::size_t> index_of(const PeerId& peer) const;
@@ -96,12 +98,12 @@ std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Jo
 
 /// Works out the plan from a Begin, whoever passes it on. Throws Error(protocol_violation | corrupted) unless
 /// the leader is a member and has signed it, the members are in order and fit each other (step, attempt,
-/// length, codec), `own` is among them unchanged, somebody contributes a weight and somebody reduces, and the
-/// group may go on (lineage.h).
+/// length, codec, pieces), `own` is among them unchanged, somebody contributes a weight and somebody reduces,
+/// and the group may go on (lineage.h).
 RoundPlan read_begin(const std::string& begin, const Join& own, const JoinLimits& limits,
-                     const compress::Codec& codec, std::size_t maximum_group);
+                     const compress::VectorFormat& format, std::size_t maximum_group);
 
 /// Largest chunk of at most `wanted` elements that the codec can cut and a message can carry.
-std::size_t usable_chunk(std::size_t wanted, const compress::Codec& codec);
+std::size_t usable_chunk(std::size_t wanted, const compress::VectorFormat& format);
 
 }  // namespace shoal::collective

@@ -50,15 +50,15 @@ void scaled_copy(ByteView encoded, float scale, std::span<float> values) {
 
 }  // namespace
 
-ShareReducer::ShareReducer(const RoundPlan& plan, const compress::Codec& codec,
-                           std::span<const float> contribution, std::span<float> result, std::size_t window)
+ShareReducer::ShareReducer(const RoundPlan& plan, std::span<const float> contribution,
+                           std::span<float> result, std::size_t window)
     : plan_(plan),
-      codec_(codec),
+      codec_(*plan.codec),
       contribution_(contribution),
       result_(result),
       window_(window),
       chunks_(plan.chunks_of(plan.self)),
-      exact_(codec.name() == "fp32"),
+      exact_(plan.codec->is_exact()),
       received_(plan.members.size(), 0) {
     fingerprints_.reserve(chunks_);
 }
@@ -93,7 +93,7 @@ std::optional<Blame> ShareReducer::add(std::size_t member, Bytes payload) {
     const std::size_t index = received_[member];
     if (!is_sender(member) || index >= chunks_) return Blame{member, "sent more than its contribution"};
     const Share range = plan_.chunk(plan_.self, index);
-    if (payload.size() != codec_.encoded_size(range.size()))
+    if (payload.size() != codec_.encoded_size(range.begin, range.size()))
         return Blame{member, "sent a chunk of a wrong size"};
     chunk_at(index).payloads[member] = std::move(payload);
     ++received_[member];
@@ -113,12 +113,12 @@ std::optional<Blame> ShareReducer::advance() {
 }
 
 /// The first contribution of a chunk needs no cleared sum where bytes are floats.
-void ShareReducer::add_encoded(Chunk& chunk, ByteView encoded, float scale) {
-    if (chunk.started) return codec_.decode_scaled_add(encoded, scale, chunk.sum);
+void ShareReducer::add_encoded(Chunk& chunk, const Share& range, ByteView encoded, float scale) {
+    if (chunk.started) return codec_.decode_scaled_add(range.begin, encoded, scale, chunk.sum);
     chunk.started = true;
     if (exact_) return scaled_copy(encoded, scale, chunk.sum);
     std::fill(chunk.sum.begin(), chunk.sum.end(), 0.0f);
-    codec_.decode_scaled_add(encoded, scale, chunk.sum);
+    codec_.decode_scaled_add(range.begin, encoded, scale, chunk.sum);
 }
 
 std::optional<Blame> ShareReducer::add_ready_members(Chunk& chunk, const Share& range) {
@@ -129,7 +129,7 @@ std::optional<Blame> ShareReducer::add_ready_members(Chunk& chunk, const Share& 
         } else if (is_sender(member)) {
             if (chunk.payloads[member].empty()) break;
             try {
-                add_encoded(chunk, chunk.payloads[member], plan_.scales[member]);
+                add_encoded(chunk, range, chunk.payloads[member], plan_.scales[member]);
             } catch (const Error& error) {
                 return Blame{member, error.what()};
             }
@@ -142,12 +142,12 @@ void ShareReducer::add_own(Chunk& chunk, const Share& range) {
     if (!plan_.contributes(plan_.self) || !(plan_.members[plan_.self].weight > 0)) return;
     const std::span<const float> own = contribution_.subspan(range.begin, range.size());
     if (exact_) {
-        add_encoded(chunk, as_bytes(own), plan_.scales[plan_.self]);
+        add_encoded(chunk, range, as_bytes(own), plan_.scales[plan_.self]);
         return;
     }
-    own_encoded_.resize(codec_.encoded_size(own.size()));
-    codec_.encode(own, own_encoded_);
-    add_encoded(chunk, own_encoded_, plan_.scales[plan_.self]);
+    own_encoded_.resize(codec_.encoded_size(range.begin, own.size()));
+    codec_.encode(range.begin, own, own_encoded_);
+    add_encoded(chunk, range, own_encoded_, plan_.scales[plan_.self]);
 }
 
 std::optional<Blame> ShareReducer::finish(Chunk& chunk, const Share& range) {
@@ -156,10 +156,11 @@ std::optional<Blame> ShareReducer::finish(Chunk& chunk, const Share& range) {
     if (exact_) {
         chunk.result = as_bytes(std::span<const float>(chunk.sum));
     } else {
-        chunk.encoded.resize(codec_.encoded_size(chunk.sum.size()));
-        codec_.encode(chunk.sum, chunk.encoded);
+        chunk.encoded.resize(codec_.encoded_size(range.begin, chunk.sum.size()));
+        codec_.encode(range.begin, chunk.sum, chunk.encoded);
         chunk.result = chunk.encoded;
-        if (!result_.empty()) codec_.decode(chunk.result, result_.subspan(range.begin, range.size()));
+        if (!result_.empty())
+            codec_.decode(range.begin, chunk.result, result_.subspan(range.begin, range.size()));
         chunk.sum_space = {};
     }
     fingerprints_.push_back(fingerprint(chunk.result));
@@ -178,7 +179,7 @@ Blame ShareReducer::find_culprit(const Chunk& chunk, const Share& range) const {
             const auto own = contribution_.subspan(range.begin, range.size());
             std::copy(own.begin(), own.end(), values.begin());
         } else if (is_sender(member)) {
-            codec_.decode(chunk.payloads[member], values);
+            codec_.decode(range.begin, chunk.payloads[member], values);
         } else {
             continue;
         }

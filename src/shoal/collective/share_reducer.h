@@ -30,10 +30,10 @@ struct Blame {
 
 class ShareReducer {
   public:
-    /// The share of plan.self. Codec, contribution and result (both empty for an auxiliary peer) outlive the
+    /// The share of plan.self. Plan, contribution and result (both empty for an auxiliary peer) outlive the
     /// reducer.
-    ShareReducer(const RoundPlan& plan, const compress::Codec& codec, std::span<const float> contribution,
-                 std::span<float> result, std::size_t window);
+    ShareReducer(const RoundPlan& plan, std::span<const float> contribution, std::span<float> result,
+                 std::size_t window);
 
     /// True if this member's contribution is added (it has a weight, and is not the owner itself).
     bool is_sender(std::size_t member) const;
@@ -73,13 +73,13 @@ class ShareReducer {
 
     Chunk& chunk_at(std::size_t index);
     std::optional<Blame> add_ready_members(Chunk& chunk, const Share& range);
-    void add_encoded(Chunk& chunk, ByteView encoded, float scale);
+    void add_encoded(Chunk& chunk, const Share& range, ByteView encoded, float scale);
     void add_own(Chunk& chunk, const Share& range);
     std::optional<Blame> finish(Chunk& chunk, const Share& range);
     Blame find_culprit(const Chunk& chunk, const Share& range) const;
 
     const RoundPlan& plan_;
-    const compress::Codec& codec_;
+    const compress::VectorCodec& codec_;
     const std::span<const float> contribution_;
     const std::span<float> result_;
     const std::size_t window_, chunks_;

@@ -22,7 +22,7 @@ namespace shoal::collective {
 
 struct StateTransferSettings {
     std::string run;
-    std::string codec = "fp32";  ///< only fp32 gives bit-identical state; see docs/footguns.md
+    std::string codec = "fp32";  ///< only fp32 gives bit-identical state; see docs/algorithms.md
     std::size_t chunk_bytes = 256 * 1024;
     std::size_t maximum_state_bytes = std::size_t{64} << 30;
     /// A silent donor is given up no sooner than this; how much later, donor_watch.h says.

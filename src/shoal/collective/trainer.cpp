@@ -39,6 +39,7 @@ Trainer::Trainer(net::Network& network, Clock& clock, Averager& averager, Progre
 awaitable<void> Trainer::run(Step start) {
     step_ = start;
     result_.assign(compute_.gradient_elements(), 0.0F);
+    tensors_ = compute_.tensor_sizes();
     digest_ = co_await compute_.digest();
     StateProvider provide = [weak = weak_from_this()] { return snapshot(weak); };
     donor_ = make_state_donor(network_, clock_, transfer_, std::move(provide), log_);
@@ -177,6 +178,7 @@ awaitable<void> Trainer::average() {
     request.step = step_;
     request.attempt = attempt_;
     request.contribution = mine;
+    request.tensors = tensors_;
     request.result = result_;
     request.weight = static_cast<double>(value(samples_));
     request.excluded = excluded_;

@@ -105,6 +105,7 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     bool must_compute_ = false;  ///< a round failed and we brought nothing: bring something
     std::vector<PeerId> excluded_;
     std::vector<float> result_, nothing_;
+    std::vector<std::size_t> tensors_;  ///< lengths of those in the gradient
 
     Companions companions_;
     std::optional<TimePoint> no_quorum_since_;  ///< no round could begin, or be decided, for want of members

@@ -3,12 +3,15 @@
 #include <cstring>
 
 #include "shoal/compress/dynamic_map.h"
+#include "shoal/compress/not_finite.h"
 #include "shoal/compress/simd_config.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "shoal/compress/blockwise_kernels.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+
+#include "shoal/compress/largest_magnitude-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace shoal::compress {
@@ -199,42 +202,11 @@ HWY_INLINE void encode_values(const float* values, std::size_t count, float firs
     }
 }
 
-/// The bits of the largest absolute value; as integers they order floats, with infinity and then NaN at the
-/// top.
-HWY_INLINE std::int32_t largest_magnitude(const float* values, std::size_t count) {
-    const hn::ScalableTag<float> d;
-    const hn::RebindToSigned<decltype(d)> di;
-    const std::size_t lanes = hn::Lanes(d);
-    const auto mask = hn::Set(di, 0x7FFFFFFF);
-    const auto load = [&](std::size_t at)
-                          HWY_ATTR { return hn::And(hn::BitCast(di, hn::LoadU(d, values + at)), mask); };
-    auto largest0 = hn::Zero(di), largest1 = hn::Zero(di), largest2 = hn::Zero(di), largest3 = hn::Zero(di);
-    std::size_t i = 0;
-    for (; i + 4 * lanes <= count; i += 4 * lanes) {
-        largest0 = hn::Max(largest0, load(i));
-        largest1 = hn::Max(largest1, load(i + lanes));
-        largest2 = hn::Max(largest2, load(i + 2 * lanes));
-        largest3 = hn::Max(largest3, load(i + 3 * lanes));
-    }
-    for (; i + lanes <= count; i += lanes) largest0 = hn::Max(largest0, load(i));
-    const auto all = hn::Max(hn::Max(largest0, largest1), hn::Max(largest2, largest3));
-    std::int32_t result = hn::GetLane(hn::MaxOfLanes(di, all));
-    for (; i < count; ++i) {
-        std::int32_t bits;
-        std::memcpy(&bits, values + i, sizeof(bits));
-        bits &= 0x7FFFFFFF;
-        if (bits > result) result = bits;
-    }
-    return result;
-}
-
 float encode_block_kernel(const float* values, std::size_t count, std::uint8_t* codes) {
     const std::int32_t bits = largest_magnitude(values, count);
-    if (bits >= 0x7F800000) {
+    if (bits >= kInfinityBits) {
         std::memset(codes, 127, count);
-        float not_finite;
-        std::memcpy(&not_finite, &kNotFiniteScale, sizeof(not_finite));
-        return not_finite;
+        return not_finite_mark();
     }
     float largest;
     std::memcpy(&largest, &bits, sizeof(largest));

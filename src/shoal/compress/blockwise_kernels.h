@@ -1,4 +1,4 @@
-// SIMD kernels of the codec blockwise8, for codec.cpp: one block at a time. The map is described in
+// SIMD kernels of the codec blockwise8, for block_codecs.cpp: one block at a time. The map is described in
 // dynamic_map.h.
 #pragma once
 
@@ -10,11 +10,8 @@ namespace shoal::compress {
 /// Values that share a scale.
 inline constexpr std::size_t kBlockSize = 4096;
 
-/// Bits of the scale that marks a block with a NaN or an infinity in it: the one NaN that encoders write.
-inline constexpr std::uint32_t kNotFiniteScale = 0x7FC00000;
-
 /// Writes `count` codes (1 <= count <= kBlockSize) and returns the scale, the largest absolute value. If a
-/// value is not finite, the scale is NaN and all codes are 127.
+/// value is not finite, the scale is the NaN kNotFiniteBits and all codes are 127.
 float encode_block(const float* values, std::size_t count, std::uint8_t* codes);
 
 /// values[i] = map(codes[i]) * scale. All bytes are valid codes; no result exceeds the scale.

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "shoal/base/error.h"
-#include "shoal/compress/blockwise_kernels.h"
+#include "shoal/compress/block_codecs.h"
 #include "shoal/compress/cast_kernels.h"
 #include "shoal/compress/exact_floating_point.h"
 
@@ -64,62 +64,8 @@ class Bf16Codec final : public Codec {
     }
 };
 
-/// Encoded: the scales of all blocks (4 bytes each), then the codes of all values (1 byte each).
-class Blockwise8Codec final : public Codec {
-  public:
-    std::string_view name() const override { return "blockwise8"; }
-    std::size_t encoded_size(std::size_t count) const override {
-        return count + blocks(count) * sizeof(float);
-    }
-    std::size_t granularity() const override { return kBlockSize; }
-
-  protected:
-    void do_encode(std::span<const float> values, std::uint8_t* encoded) const override {
-        std::uint8_t* codes = encoded + blocks(values.size()) * sizeof(float);
-        for (std::size_t begin = 0; begin < values.size(); begin += kBlockSize) {
-            const std::size_t count = std::min(kBlockSize, values.size() - begin);
-            const float scale = encode_block(values.data() + begin, count, codes + begin);
-            std::memcpy(encoded + begin / kBlockSize * sizeof(float), &scale, sizeof(float));
-        }
-    }
-    void do_decode(const std::uint8_t* encoded, std::span<float> values) const override {
-        const std::uint8_t* codes = encoded + blocks(values.size()) * sizeof(float);
-        for (std::size_t begin = 0; begin < values.size(); begin += kBlockSize) {
-            const std::size_t count = std::min(kBlockSize, values.size() - begin);
-            decode_block(codes + begin, checked_scale(encoded, begin), values.data() + begin, count);
-        }
-    }
-    void do_decode_scaled_add(const std::uint8_t* encoded, float scale, std::span<float> sum) const override {
-        const std::uint8_t* codes = encoded + blocks(sum.size()) * sizeof(float);
-        for (std::size_t begin = 0; begin < sum.size(); begin += kBlockSize) {
-            const std::size_t count = std::min(kBlockSize, sum.size() - begin);
-            scaled_add_block(codes + begin, checked_scale(encoded, begin), scale, sum.data() + begin, count);
-        }
-    }
-
-  private:
-    static std::size_t blocks(std::size_t count) {
-        return count / kBlockSize + (count % kBlockSize != 0 ? 1 : 0);
-    }
-
-    /// The scale of the block that begins at this value. An encoder writes finite scales that are not
-    /// negative, and one NaN that marks a block whose input was not finite.
-    static float checked_scale(const std::uint8_t* encoded, std::size_t begin) {
-        std::uint32_t bits;
-        std::memcpy(&bits, encoded + begin / kBlockSize * sizeof(float), sizeof(bits));
-        constexpr std::uint32_t kInfinity = 0x7F800000;
-        if (bits >= kInfinity && bits != kNotFiniteScale) {
-            throw Error(ErrorKind::protocol_violation,
-                        "blockwise8: the scale of block " + std::to_string(begin / kBlockSize) +
-                            " is negative or not finite; a correct peer never sends that");
-        }
-        float scale;
-        std::memcpy(&scale, &bits, sizeof(scale));
-        return scale;
-    }
-};
-
-constexpr std::array<std::string_view, 4> kNames = {"fp32", "fp16", "bf16", "blockwise8"};
+constexpr std::array<std::string_view, 7> kNames = {"fp32",     "fp16",      "bf16",      "blockwise8",
+                                                    "uniform8", "quantile8", "blockwise4"};
 
 void check_decode_size(const Codec& codec, std::size_t bytes, std::size_t count) {
     if (bytes == codec.encoded_size(count)) return;
@@ -164,7 +110,10 @@ std::unique_ptr<const Codec> make_codec(std::string_view name) {
     if (name == "fp32") return std::make_unique<Fp32Codec>();
     if (name == "fp16") return std::make_unique<Fp16Codec>();
     if (name == "bf16") return std::make_unique<Bf16Codec>();
-    if (name == "blockwise8") return std::make_unique<Blockwise8Codec>();
+    if (name == "blockwise8") return make_blockwise8();
+    if (name == "uniform8") return make_uniform8();
+    if (name == "quantile8") return make_quantile8();
+    if (name == "blockwise4") return make_blockwise4();
     std::string known;
     for (const std::string_view each : kNames) {
         if (!known.empty()) known += ", ";

@@ -209,6 +209,12 @@ std::size_t LocalCompute::gradient_elements() const {
     return worker_->sum.size();
 }
 
+std::vector<std::size_t> LocalCompute::tensor_sizes() const {
+    std::vector<std::size_t> sizes;
+    for (const PlacedTensor& tensor : worker_->source.layout().tensors()) sizes.push_back(tensor.count);
+    return sizes;
+}
+
 asio::any_io_executor LocalCompute::compute_thread() {
     return worker_->thread.get_executor();
 }

@@ -44,6 +44,7 @@ class LocalCompute final : public collective::Compute {
     ~LocalCompute() override;
 
     std::size_t gradient_elements() const override;
+    std::vector<std::size_t> tensor_sizes() const override;
     awaitable<collective::MicroBatchResult> micro_batch() override;
     awaitable<std::span<const float>> contribution() override;
     awaitable<bool> apply(Step from, std::span<const float> average) override;

@@ -123,6 +123,8 @@ Node::Node(RunDefinition definition, NodeOptions options)
     collective::AveragerSettings averaging;
     averaging.run = d.run.name;
     averaging.codec = d.averaging.codec;
+    averaging.small_codec = d.averaging.small_codec;
+    averaging.small_below = static_cast<std::size_t>(d.averaging.small_below);
     averaging.role = role();
     averaging.signer = std::make_shared<KeyPair>(p.key);
     averaging.bandwidth = d.averaging.bandwidth * kBytesPerMegabit;

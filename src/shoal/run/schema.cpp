@@ -86,6 +86,13 @@ Check one_of(std::vector<std::string> words) {
     };
 }
 
+/// The check of a text that may also be empty.
+Check or_empty(Check check) {
+    return [check = std::move(check)](const Value& value) {
+        return std::get<std::string>(value).empty() ? std::string() : check(value);
+    };
+}
+
 Check sha256_or_empty() {
     return [](const Value& value) -> std::string {
         const std::string& text = std::get<std::string>(value);
@@ -294,6 +301,12 @@ void add_step_fields(std::vector<Field>& all) {
     SectionFields(all, "averaging", &RunDefinition::averaging)
         .add("codec", &AveragingSection::codec, shared, one_of(codecs()),
              "how gradients travel: " + fmt::format("{}", fmt::join(codecs(), ", ")), "--codec")
+        .add("small_codec", &AveragingSection::small_codec, shared, or_empty(one_of(codecs())),
+             "how gradients of small tensors (biases, norms) travel, e.g. fp16 beside blockwise8; empty: as "
+             "the "
+             "others")
+        .add("small_below", &AveragingSection::small_below, shared, between(2, 1 << 30),
+             "a tensor of fewer numbers is small; means nothing without small_codec")
         .add("state_codec", &AveragingSection::state_codec, shared, one_of({"fp32"}),
              "how a newcomer's state travels: fp32, which alone keeps the same bits on all peers")
         .add("chunk_elements", &AveragingSection::chunk_elements, shared, between(1024, 1 << 18),

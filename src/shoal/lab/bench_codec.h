@@ -1,0 +1,24 @@
+// `shoal bench codec`: how fast each codec encodes, decodes and adds on one core, beside memcpy and libtorch.
+#pragma once
+
+#include <cstddef>
+
+#include "shoal/lab/result.h"
+
+namespace shoal::lab {
+
+struct BenchCodecOptions {
+    ResultOptions result;
+    std::size_t bytes = std::size_t{64} << 20;  ///< of the fp32 vector
+    int turns = 15;                             ///< each turn runs everything once
+};
+
+/// Measures on this thread, in its CPU time, so that other work on the machine counts little. Each operation
+/// runs right after a memcpy of the same vector in every turn; the shares of memcpy's rate are medians over
+/// turns, and so are the rates, in bytes of floats a second. Where libtorch has an operation for the same
+/// job, it runs in the same turns, on one thread and into tensors that exist already. The demands are those
+/// of the codecs that runs use most: fp16, bf16 and blockwise8 do each of their operations at 60 % of
+/// memcpy's rate. Returns the exit code.
+int bench_codec(const BenchCodecOptions& options);
+
+}  // namespace shoal::lab
