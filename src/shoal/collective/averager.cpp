@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "shoal/base/async.h"
 #include "shoal/base/error.h"
@@ -87,6 +88,7 @@ class ButterflyAverager final : public Averager {
             failure = std::current_exception();
         }
         averaging_ = false;
+        if (verdict) count_failures(request.step, *verdict);
         leave_match(request.step, verdict && verdict->outcome == Verdict::Outcome::averaged);
         if (failure) std::rethrow_exception(failure);
         co_return std::move(*verdict);
@@ -111,6 +113,8 @@ class ButterflyAverager final : public Averager {
     static awaitable<void> release(Round& round, TaskGroup& busy, std::string reason);
     void enter_round(const RoundPlan& plan);
     void leave_match(Step step, bool over);
+    void count_failures(Step step, const Verdict& verdict);
+    std::vector<PeerId> barred(Step step) const;
     Verdict to_verdict(const Round& round, const std::optional<VoteValue>& value) const;
 
     net::Network& network_;
@@ -124,7 +128,27 @@ class ButterflyAverager final : public Averager {
     RoundPointer doubtful_;  ///< the last round, if this peer is in doubt
     TimePoint reduced_at_;   ///< when the results of the newest round were complete
     bool averaging_ = false;
+    Step failures_of_{};                   ///< the step that the failures belong to
+    std::map<PeerId, unsigned> failures_;  ///< rounds of it that a peer has failed
 };
+
+/// After this many failed rounds of one step a peer is left out of it.
+constexpr unsigned kFailuresOfOneStep = 2;
+
+void ButterflyAverager::count_failures(Step step, const Verdict& verdict) {
+    if (failures_of_ != step) failures_.clear();
+    failures_of_ = step;
+    if (verdict.outcome != Verdict::Outcome::failed) return;
+    for (const PeerId& peer : verdict.lost) ++failures_[peer];
+}
+
+std::vector<PeerId> ButterflyAverager::barred(Step step) const {
+    std::vector<PeerId> peers;
+    if (failures_of_ != step) return peers;
+    for (const auto& [peer, failures] : failures_)
+        if (failures >= kFailuresOfOneStep) peers.push_back(peer);
+    return peers;
+}
 
 void ButterflyAverager::check(const RoundRequest& request) const {
     const auto refuse = [](const char* what) { throw Error(ErrorKind::invalid_argument, what); };
@@ -152,6 +176,7 @@ awaitable<Verdict> ButterflyAverager::match_and_run(RoundRequest& request) {
     if (wanted.elements > 0) wanted.pieces = format_.pieces(request.tensors, wanted.elements);
     wanted.expected = request.expected;
     wanted.excluded = request.excluded;
+    wanted.barred = barred(request.step);
     wanted.lineage = request.lineage;
     wanted.is_over = request.is_over;
     GroupMatching matching(network_, clock_, settings_, format_, *lobby_, random_, std::move(wanted), log_);
@@ -339,6 +364,9 @@ void ButterflyAverager::leave_match(Step step, bool over) {
 
 std::shared_ptr<Averager> make_averager(net::Network& network, Clock& clock, Random random,
                                         AveragerSettings settings, Log log) {
+    if (settings.maximum_group > kLargestGroup)
+        throw Error(ErrorKind::invalid_argument,
+                    "a group may have " + std::to_string(kLargestGroup) + " members at most");
     return std::make_shared<ButterflyAverager>(network, clock, random, std::move(settings), std::move(log));
 }
 

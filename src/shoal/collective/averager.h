@@ -53,6 +53,10 @@ struct ExpectedPeer {
                          ///< no longer for it
 };
 
+/// A Begin carries all joins, and each the last round's members: of this many it has some 150 KiB, and a
+/// message takes 256 KiB.
+inline constexpr std::size_t kLargestGroup = 128;
+
 struct AveragerSettings {
     std::string run;              ///< names the swarm: prefix of all service names
     std::string codec = "fp16";   ///< of contributions and results, as known to compress::make_codec
@@ -61,9 +65,9 @@ struct AveragerSettings {
     Role role = Role::full;
     double bandwidth =
         0;  ///< bytes per second this peer can send and receive; 0: unknown, counts as the mean
-    std::size_t chunk_elements = 65536;       ///< floats per message
-    std::size_t maximum_elements = 1u << 30;  ///< a round for a longer vector is refused
-    std::size_t maximum_group = 64;
+    std::size_t chunk_elements = 65536;               ///< floats per message
+    std::size_t maximum_elements = 1u << 30;          ///< a round for a longer vector is refused
+    std::size_t maximum_group = 64;                   ///< at most kLargestGroup
     Duration join_timeout = std::chrono::seconds(5);  ///< a leader that is asked must answer or begin within
                                                       ///< this, beyond the ready_by of its expected peers
     Duration stall_timeout = std::chrono::milliseconds(

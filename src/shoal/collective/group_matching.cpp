@@ -154,7 +154,8 @@ std::optional<MatchOutcome> GroupMatching::lead(TimePoint& wake_at) {
                     true);
     }
     bool quorum = false;
-    const std::vector<Lobby::GuestPointer> group = choose(members, quorum);
+    std::vector<Lobby::GuestPointer> group = choose(without_barred(members), quorum);
+    if (!quorum) group = choose(members, quorum);
     double weight = request_.weight;
     for (const Lobby::GuestPointer& guest : group) weight += guest->join.weight;
     if (weight > 0 && quorum) return begin(group);
@@ -340,15 +341,22 @@ void GroupMatching::take_up_attempt(unsigned attempt) {
         stop_asking(peer);
         candidate.ruled_out.clear();
         candidate.retries = 0;
+        candidate.held_since.reset();
     }
+}
+
+/// A peer that raises the attempt again and again makes everybody begin anew each time.
+bool GroupMatching::may_raise(const PeerId& peer, unsigned attempt) {
+    if (attempt <= attempt_ || attempt > attempt_ + kMaximumRaise) return false;
+    return candidates_[peer].raises++ < kRaisesOfOnePeer;
 }
 
 void GroupMatching::take_up_attempts_of_guests() {
     unsigned highest = attempt_;
     for (const Lobby::GuestPointer& guest : lobby_.guests()) {
         const Join& join = guest->join;
-        if (join.step == request_.step && join.attempt <= attempt_ + kMaximumRaise)
-            highest = std::max(highest, join.attempt);
+        if (join.step == request_.step && join.attempt > highest && may_raise(join.peer, join.attempt))
+            highest = join.attempt;
     }
     if (highest > attempt_) take_up_attempt(highest);
 }
@@ -383,9 +391,22 @@ bool GroupMatching::is_late(const PeerId& peer, const Candidate& candidate, Time
         for (const ExpectedPeer& expected : expected_)
             if (expected.peer == peer) due = std::max(due, expected.ready_by + kLateAfter);
     }
+    if (candidate.held_since) {
+        const bool busy = candidate.answer == Answer::busy;
+        const Duration longest = (busy ? kLongestBusy : kLongestHold) * settings_.join_timeout;
+        due = std::min(due, *candidate.held_since + longest);
+    }
     if (now >= due) return true;
     wake_at = std::min(wake_at, due);
     return false;
+}
+
+std::vector<Lobby::GuestPointer> GroupMatching::without_barred(
+    std::vector<Lobby::GuestPointer> members) const {
+    std::erase_if(members, [this](const Lobby::GuestPointer& guest) {
+        return contains(request_.barred, guest->join.peer);
+    });
+    return members;
 }
 
 std::vector<Lobby::GuestPointer> GroupMatching::fitting_guests() {

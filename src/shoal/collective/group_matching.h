@@ -47,12 +47,22 @@ struct MatchRequest {
     compress::Pieces pieces;  ///< of the vector
     std::function<std::vector<ExpectedPeer>()> expected;
     std::vector<PeerId> excluded;
+    /// Two rounds of this step have failed because of them: they are left out where the others are enough.
+    std::vector<PeerId> barred;
     std::function<Lineage()> lineage;
     std::function<bool()> is_over;
 };
 
 /// How far one other peer can move the attempt; what is further is no honest count.
 inline constexpr unsigned kMaximumRaise = 64;
+
+/// How often it can do so in one search, and how often one candidate can name a better one.
+inline constexpr unsigned kRaisesOfOnePeer = 4, kRedirectsOfOnePeer = 16;
+
+/// For how many join_timeouts in one attempt a candidate is believed that only says that it waits for others,
+/// or that it is in a round. No progress record promises more than 60 s, which are 12 of the usual 5 s; a
+/// round on slow lines may take longer.
+inline constexpr int kLongestHold = 12, kLongestBusy = 120;
 
 class GroupMatching {
   public:
@@ -73,6 +83,8 @@ class GroupMatching {
         Answer answer = Answer::none;
         bool ready = false;  // with hold
         TimePoint asked_at, heard_at;
+        std::optional<TimePoint> held_since;  // first hold or busy of this attempt
+        unsigned redirects = 0, raises = 0;
         Duration wait{0};       // with hold: how long it means to wait
         std::string ruled_out;  // why; empty: it is not
         TimePoint ruled_out_at;
@@ -104,6 +116,8 @@ class GroupMatching {
     bool is_late(const PeerId& peer, const Candidate& candidate, TimePoint now, TimePoint& wake_at) const;
     bool can_lead(Role role) const { return role != Role::client; }
     std::vector<Lobby::GuestPointer> fitting_guests();
+    std::vector<Lobby::GuestPointer> without_barred(std::vector<Lobby::GuestPointer> members) const;
+    bool may_raise(const PeerId& peer, unsigned attempt);
     bool waits_for(const ExpectedPeer& expected, TimePoint& wake_at);
     TimePoint longest_ready_by() const;
     void set_status(MatchStatus::Kind kind, const PeerId& leader = PeerId());

@@ -86,17 +86,19 @@ void GroupMatching::take_reply(const PeerId& peer, const net::Message& message) 
     switch (reply.kind_case()) {
         case Kind::kHold:
             candidate.answer = Answer::hold;
+            if (!candidate.held_since) candidate.held_since = candidate.heard_at;
             candidate.ready = reply.hold().ready();
             candidate.wait = std::chrono::milliseconds(reply.hold().wait_milliseconds());
             return;
         case Kind::kBusy:
             candidate.answer = Answer::busy;
+            if (!candidate.held_since) candidate.held_since = candidate.heard_at;
             return;
         case Kind::kRedirect:
             return take_redirect(peer, reply.redirect().leader());
         case Kind::kRaise: {
             const unsigned attempt = reply.raise().attempt();
-            if (attempt > attempt_ && attempt <= attempt_ + kMaximumRaise) take_up_attempt(attempt);
+            if (may_raise(peer, attempt)) take_up_attempt(attempt);
             return;
         }
         case Kind::kPast:
@@ -152,6 +154,8 @@ void GroupMatching::take_redirect(const PeerId& from, const std::string& bytes) 
     // Only upwards, so that nobody can be sent in circles.
     if (leader == self_ || !comes_before(leader, from))
         throw Error(ErrorKind::protocol_violation, "sent us to a worse leader");
+    if (candidates_[from].redirects++ >= kRedirectsOfOnePeer)
+        throw Error(ErrorKind::protocol_violation, "sends us to one leader after the other");
     Candidate& candidate = candidates_[leader];
     const bool tried_already = !candidate.ruled_out.empty();
     if (tried_already) {

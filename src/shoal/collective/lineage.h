@@ -18,7 +18,7 @@
 namespace shoal::collective {
 
 /// Longer lists in a join are refused.
-inline constexpr int kMaximumLastMembers = 1024;
+inline constexpr int kMaximumLastMembers = static_cast<int>(kLargestGroup);
 
 /// How a join names a member of its last round; in the order of PeerIds.
 std::uint64_t member_number(const PeerId& peer);

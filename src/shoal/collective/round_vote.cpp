@@ -21,7 +21,6 @@ Duration stagger_of(Duration stall) {
 Duration retry_of(Duration stall) {
     return stall / 2;
 }  // for a proposal to get through
-constexpr int kPatienceFactor = 8;  // T, before a vote that nobody wins is given up
 constexpr std::size_t kMaximumOutbox = 256;
 
 RoundMessage vote_message(const VoteMessage& vote) {
@@ -44,6 +43,7 @@ RoundVote::RoundVote(net::Network& network, Clock& clock, RoundVoteSettings sett
                static_cast<std::uint32_t>(leader_)),
       changed_(network.executor()),
       observations_(plan_.members.size()),
+      began_(clock.now()),
       tasks_(network.executor()) {
     for (std::size_t i = 0; i < plan_.members.size(); ++i)
         links_.emplace_back(network.executor()).heard = clock.now();
@@ -69,8 +69,10 @@ awaitable<std::optional<VoteValue>> RoundVote::run(std::function<bool()> give_up
 
 /// After this process was stopped for a while, the silence of the others was ours.
 void RoundVote::forgive_own_sleep(TimePoint now) {
-    if (now - last_act_ > settings_.stall_timeout / 2)
+    if (now - last_act_ > settings_.stall_timeout / 2) {
         for (Link& link : links_) link.heard = now;
+        if (complete_since_) complete_since_ = now;
+    }
     last_act_ = now;
 }
 
@@ -94,6 +96,8 @@ void RoundVote::lead(TimePoint now) {
             blame(member, "does not answer");
         else if (link.failed && !link.stream && now - link.heard > tick_of(settings_.stall_timeout))
             blame(member, "cannot be reached");
+        else if (!observations_[member].complete && patience_is_over(now))
+            blame(member, "is not done long after the others");
     }
     if (machine_.proposing()) {
         if (proposal_is_stuck(now)) propose_failed();
@@ -130,7 +134,9 @@ void RoundVote::lead(TimePoint now) {
 void RoundVote::follow(TimePoint now) {
     const Link& leader = links_[leader_];
     const bool complained = !observations_[self_].blames.empty();
-    const bool ignored = complained && now - *trouble_since_ > retry_of(settings_.stall_timeout);
+    // The leader's own patience ends first, and its proposal has the time to arrive.
+    const bool idle = patience_is_over(now - 2 * settings_.stall_timeout);
+    const bool ignored = idle || (complained && now - *trouble_since_ > retry_of(settings_.stall_timeout));
     if (!suspected_since_ && (is_silent(leader_, now) || leader.failed || ignored)) {
         suspected_since_ = now;
         if (!trouble_since_) trouble_since_ = now;
@@ -141,6 +147,11 @@ void RoundVote::follow(TimePoint now) {
     const Duration wait = stagger_of(settings_.stall_timeout) * static_cast<std::int64_t>(turn());
     const bool my_turn = now - *suspected_since_ >= wait;
     if (my_turn && (!machine_.proposing() || proposal_is_stuck(now - wait))) propose_failed();
+}
+
+bool RoundVote::patience_is_over(TimePoint now) const {
+    if (!complete_since_) return false;
+    return now - *complete_since_ > kVotePatience * (*complete_since_ - began_ + settings_.stall_timeout);
 }
 
 /// Each proposal gets more time than the one before, so that slow links do not keep it from ever getting
@@ -239,7 +250,7 @@ bool RoundVote::cut_off(TimePoint now) {
     else if (!hopeless_since_)
         hopeless_since_ = now;
     if (hopeless_since_ && now - *hopeless_since_ > settings_.stall_timeout) return true;
-    return now - *trouble_since_ > kPatienceFactor * settings_.stall_timeout;
+    return now - *trouble_since_ > kVotePatience * settings_.stall_timeout;
 }
 
 /// How many others propose before this member does.
@@ -266,6 +277,7 @@ std::string RoundVote::trouble() const {
 void RoundVote::report_complete(std::vector<Fingerprint> share_digests) {
     observations_[self_].complete = true;
     observations_[self_].digests = std::move(share_digests);
+    complete_since_ = clock_.now();
     if (self_ != leader_) may_be_averaged_ = true;
     last_tick_ = clock_.now() - settings_.stall_timeout;
     changed_.notify();

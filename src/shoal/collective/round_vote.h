@@ -10,6 +10,10 @@
 //   well --own or reported blame--> trouble --decision--> decided
 //     \--leader silent or gone----> trouble --no quorum in reach for a stall_timeout--> cut off
 //
+// A member that shows signs of life but never says that it is complete, and a leader that shows them but
+// never proposes, end the patience of those who are: kVotePatience times the time that the reduce phase took
+// for them plus a stall_timeout (lines that are that much slower one way than the other are not waited for).
+//
 // A member that has told the leader that it is complete (or the leader, once it has proposed 'averaged') must
 // not go its own way before it knows the decision, which the others may have taken: it asks around until
 // give_up().
@@ -31,6 +35,10 @@
 #include "shoal/net/network.h"
 
 namespace shoal::collective {
+
+/// How much longer than for a complete member everything may take for the others, and how many stall_timeouts
+/// a vote that nobody wins goes on.
+inline constexpr int kVotePatience = 8;
 
 struct RoundVoteSettings {
     std::string service;  ///< "RUN/vote"
@@ -91,6 +99,8 @@ class RoundVote : public std::enable_shared_from_this<RoundVote> {
     bool hopeless(TimePoint now) const;
     bool cut_off(TimePoint now);
     bool proposal_is_stuck(TimePoint now) const;
+    /// This member has been complete for so long that whoever is not holds the round up.
+    bool patience_is_over(TimePoint now) const;
     void forgive_own_sleep(TimePoint now);
     std::size_t turn() const;
     void notice_traffic(TimePoint now);
@@ -121,6 +131,8 @@ class RoundVote : public std::enable_shared_from_this<RoundVote> {
     std::optional<TimePoint> trouble_since_;
     std::optional<TimePoint> suspected_since_;  // the leader
     std::optional<TimePoint> hopeless_since_;
+    const TimePoint began_;
+    std::optional<TimePoint> complete_since_;  // this member
     TimePoint last_tick_, last_act_, proposed_at_;
     int proposals_ = 0;
     bool may_be_averaged_ = false;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "shoal/base/error.h"
+#include "shoal/collective/averager.h"
 #include "shoal/compress/codec.h"
 
 namespace shoal::run {
@@ -311,7 +312,7 @@ void add_step_fields(std::vector<Field>& all) {
              "how a newcomer's state travels: fp32, which alone keeps the same bits on all peers")
         .add("chunk_elements", &AveragingSection::chunk_elements, shared, between(1024, 1 << 18),
              "numbers in one message")
-        .add("maximum_group", &AveragingSection::maximum_group, shared, between(2, 1024),
+        .add("maximum_group", &AveragingSection::maximum_group, shared, between(2, static_cast<std::int64_t>(collective::kLargestGroup)),
              "peers in one averaging round")
         .add("bandwidth", &AveragingSection::bandwidth, own, not_negative(),
              "megabits per second of this peer; 0: unknown", "--bandwidth")
