@@ -72,9 +72,10 @@ std::vector<SplitMember> split_members(const std::vector<Join>& members) {
     std::vector<SplitMember> split;
     for (const Join& member : members) {
         SplitMember s;
-        s.contributes = member.role != Role::auxiliary;
+        s.receives = member.role != Role::auxiliary;
+        s.sends = s.receives && member.weight > 0;
         s.reduces = member.role != Role::client;
-        s.bandwidth = member.bandwidth;
+        s.upload = s.download = member.bandwidth;
         split.push_back(s);
     }
     return split;

@@ -1,0 +1,34 @@
+// How long splitting the work of a round takes (src/shoal/collective/work_split.h), by number of members.
+#include "shoal/collective/work_split.h"
+
+#include <benchmark/benchmark.h>
+#include <vector>
+
+#include "shoal/base/random.h"
+
+namespace {
+
+using shoal::collective::SplitMember;
+
+/// Unequal limits, one in eight in client mode, one in eight auxiliary.
+std::vector<SplitMember> group_of(std::size_t members) {
+    shoal::Random random(members);
+    std::vector<SplitMember> group(members);
+    for (std::size_t i = 0; i < members; ++i) {
+        group[i].reduces = i % 8 != 1;
+        group[i].sends = group[i].receives = i % 8 != 2;
+        group[i].upload = 1e5 + 1e8 * random.uniform();
+        group[i].download = 1e5 + 1e8 * random.uniform();
+    }
+    return group;
+}
+
+void split_shortest(benchmark::State& state) {
+    const std::vector<SplitMember> group = group_of(static_cast<std::size_t>(state.range(0)));
+    for (auto _ : state) benchmark::DoNotOptimize(shoal::collective::split_shortest(group));
+}
+BENCHMARK(split_shortest)->RangeMultiplier(4)->Range(16, 1024);
+
+}  // namespace
+
+BENCHMARK_MAIN();
