@@ -10,16 +10,6 @@
 namespace shoal::collective {
 namespace {
 
-void check(std::span<const Worker> workers, const RoleProblem& problem) {
-    const auto refuse = [](const char* what) { throw Error(ErrorKind::invalid_argument, what); };
-    if (!std::isfinite(problem.vector_length) || problem.vector_length <= 0)
-        refuse("the length of a vector must be positive");
-    if (!std::isfinite(problem.target_batch) || problem.target_batch <= 0) refuse("a batch must be positive");
-    if (problem.exhaustive_up_to > kExhaustiveWorkers) refuse("so many workers cannot be tried exhaustively");
-    for (const Worker& worker : workers)
-        if (!std::isfinite(worker.speed) || worker.speed < 0) refuse("a speed must be at least 0");
-}
-
 class Search {
   public:
     Search(std::span<const Worker> workers, const RoleProblem& problem)
@@ -29,7 +19,6 @@ class Search {
         members_ = with_known_limits(members);
         for (std::size_t i = 0; i < workers.size(); ++i)
             if (members_[i].sends && workers[i].speed > 0) candidates_.push_back(i);
-        if (candidates_.empty()) throw Error(ErrorKind::invalid_argument, "nobody in the group can compute");
         for (SplitMember& member : members_) member.sends = false;
         std::stable_sort(candidates_.begin(), candidates_.end(),
                          [this](std::size_t a, std::size_t b) { return slower_way(a) < slower_way(b); });
@@ -91,8 +80,22 @@ double combined_pace(double computed, double averaged, Overlap overlap) {
     return 1 / (1 / computed + 1 / averaged);
 }
 
+void check_role_problem(std::span<const Worker> workers, const RoleProblem& problem) {
+    const auto refuse = [](const char* what) { throw Error(ErrorKind::invalid_argument, what); };
+    if (!std::isfinite(problem.vector_length) || problem.vector_length <= 0)
+        refuse("the length of a vector must be positive");
+    if (!std::isfinite(problem.target_batch) || problem.target_batch <= 0) refuse("a batch must be positive");
+    if (problem.exhaustive_up_to > kExhaustiveWorkers) refuse("so many workers cannot be tried exhaustively");
+    bool somebody = false;
+    for (const Worker& worker : workers) {
+        if (!std::isfinite(worker.speed) || worker.speed < 0) refuse("a speed must be at least 0");
+        somebody = somebody || (worker.member.sends && worker.speed > 0);
+    }
+    if (!somebody) refuse("nobody in the group can compute");
+}
+
 RoleChoice choose_roles(std::span<const Worker> workers, const RoleProblem& problem) {
-    check(workers, problem);
+    check_role_problem(workers, problem);
     Search search(workers, problem);
     if (search.candidates() <= problem.exhaustive_up_to) return search.all_subsets();
     return search.without_the_slowest();

@@ -40,6 +40,10 @@ struct RoleProblem {
     std::size_t exhaustive_up_to = kExhaustiveWorkers;  ///< candidates; at most kExhaustiveWorkers
 };
 
+/// Throws Error(invalid_argument) if a number is negative or not finite, a length or batch is 0, or nobody
+/// may compute.
+void check_role_problem(std::span<const Worker> workers, const RoleProblem& problem);
+
 struct RoleChoice {
     std::vector<bool> computes;  ///< by worker
     double steps_per_second = 0;
