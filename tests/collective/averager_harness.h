@@ -88,7 +88,7 @@ class AveragerSwarm {
         settings.run = "test";
         settings.codec = settings_.codec;
         settings.role = role;
-        settings.bandwidth = bandwidth;
+        settings.upload = settings.download = bandwidth;
         settings.chunk_elements = settings_.chunk_elements;
         peer.averager = make_averager(*peer.network, internet_.clock(peer.id), Random(seed_ + peers_.size()),
                                       settings, log);

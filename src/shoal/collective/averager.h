@@ -38,6 +38,9 @@
 
 namespace shoal::collective {
 
+/// Bytes per second that a peer may claim: none, or between these.
+inline constexpr double kMinimumBandwidth = 1, kMaximumBandwidth = 1e15;
+
 enum class Role {
     full,       ///< contributes and reduces
     client,     ///< contributes; accepts no connections and reduces nothing
@@ -57,8 +60,8 @@ struct AveragerSettings {
     std::string run;             ///< names the swarm: prefix of all service names
     std::string codec = "fp16";  ///< of contributions and results, as known to compress::make_codec
     Role role = Role::full;
-    double bandwidth =
-        0;  ///< bytes per second this peer can send and receive; 0: unknown, counts as the mean
+    double upload = 0;    ///< bytes per second this peer can send; 0: unknown, counts as the mean
+    double download = 0;  ///< and receive. Others are 1 to kMaximumBandwidth
     std::size_t chunk_elements = 65536;       ///< floats per message
     std::size_t maximum_elements = 1u << 30;  ///< a round for a longer vector is refused
     std::size_t maximum_group = 64;

@@ -329,7 +329,8 @@ void GroupMatching::take_up_attempt(unsigned attempt) {
     own_.attempt = attempt;
     own_.role = settings_.role;
     own_.weight = request_.weight;
-    own_.bandwidth = settings_.bandwidth;
+    own_.upload = settings_.upload;
+    own_.download = settings_.download;
     own_.elements = request_.elements;
     own_.codec = settings_.codec;
     if (request_.lineage) set_lineage(own_, request_.lineage());

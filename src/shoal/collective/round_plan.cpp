@@ -18,7 +18,6 @@ namespace {
 constexpr std::size_t kMinimumShare = 4096;
 constexpr std::size_t kMaximumChunks = 1u << 20;
 constexpr unsigned kMaximumAttempt = 1u << 20;
-constexpr double kMinimumBandwidth = 1, kMaximumBandwidth = 1e15;
 constexpr std::string_view kJoinPurpose = "shoal join", kBeginPurpose = "shoal begin";
 
 ByteView view(const std::string& text) {
@@ -44,15 +43,17 @@ PeerId check_signature(const proto::SignedJoin& join, bool must_be_signed) {
     return peer;
 }
 
+bool plausible_bandwidth(double bandwidth) {
+    return bandwidth == 0 || (bandwidth >= kMinimumBandwidth && bandwidth <= kMaximumBandwidth);
+}
+
 bool plausible_offer(const proto::JoinOffer& offer, const JoinLimits& limits) {
     if (offer.run() != limits.run || offer.role() > 2 || offer.attempt() > kMaximumAttempt ||
         offer.step() < 0)
         return false;
     if (!std::isfinite(offer.weight()) || offer.weight() < 0 || offer.weight() > limits.maximum_weight)
         return false;
-    const double bandwidth = offer.bandwidth();
-    if (!std::isfinite(bandwidth) || bandwidth > kMaximumBandwidth) return false;
-    if (bandwidth != 0 && bandwidth < kMinimumBandwidth) return false;
+    if (!plausible_bandwidth(offer.upload()) || !plausible_bandwidth(offer.download())) return false;
     const bool auxiliary = static_cast<Role>(offer.role()) == Role::auxiliary;
     if (auxiliary) return offer.elements() == 0 && offer.weight() == 0;
     return offer.elements() > 0 && offer.elements() <= limits.maximum_elements;
@@ -75,7 +76,8 @@ std::vector<SplitMember> split_members(const std::vector<Join>& members) {
         s.receives = member.role != Role::auxiliary;
         s.sends = s.receives && member.weight > 0;
         s.reduces = member.role != Role::client;
-        s.upload = s.download = member.bandwidth;
+        s.upload = member.upload;
+        s.download = member.download;
         split.push_back(s);
     }
     return split;
@@ -164,7 +166,8 @@ std::string sign_join(const Join& join, const std::string& run, const Signer* si
     offer.set_attempt(join.attempt);
     offer.set_role(static_cast<std::uint32_t>(join.role));
     offer.set_weight(join.weight);
-    offer.set_bandwidth(join.bandwidth);
+    offer.set_upload(join.upload);
+    offer.set_download(join.download);
     offer.set_elements(join.elements);
     offer.set_codec(join.codec);
     offer.set_nonce(join.nonce);
@@ -197,7 +200,8 @@ Join check_join(const std::string& signed_join, const JoinLimits& limits) {
     join.attempt = offer.attempt();
     join.role = static_cast<Role>(offer.role());
     join.weight = offer.weight();
-    join.bandwidth = offer.bandwidth();
+    join.upload = offer.upload();
+    join.download = offer.download();
     join.elements = static_cast<std::size_t>(offer.elements());
     join.codec = offer.codec();
     join.nonce = offer.nonce();

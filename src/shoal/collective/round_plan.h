@@ -32,8 +32,8 @@ struct Join {
     unsigned attempt = 0;
     Role role = Role::full;
     double weight = 0;
-    double bandwidth = 0;
-    std::size_t elements = 0;  ///< 0 for an auxiliary peer
+    double upload = 0, download = 0;  ///< bytes per second; 0: unknown
+    std::size_t elements = 0;         ///< 0 for an auxiliary peer
     std::string codec;
     std::uint64_t nonce = 0;  ///< of the call of average() that it belongs to
     RoundId last_round{};     ///< where its state comes from (lineage.h); 0 without last_members

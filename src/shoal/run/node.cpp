@@ -1,5 +1,6 @@
 #include "shoal/run/node.h"
 
+#include <algorithm>
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/cancellation_signal.hpp>
 #include <asio/co_spawn.hpp>
@@ -45,6 +46,12 @@ std::vector<net::Endpoint> parse_endpoints(const std::vector<std::string>& texts
     std::vector<net::Endpoint> endpoints;
     for (const std::string& text : texts) endpoints.push_back(net::Endpoint::parse(text));
     return endpoints;
+}
+
+/// One way of this peer's line, as the run file has it; 0 if it does not.
+double bytes_per_second(double one_way, double both_ways) {
+    const double megabits = one_way > 0 ? one_way : both_ways;
+    return megabits > 0 ? std::max(megabits * kBytesPerMegabit, collective::kMinimumBandwidth) : 0;
 }
 
 collective::Role role_of(const RunDefinition& definition, Purpose purpose) {
@@ -125,7 +132,8 @@ Node::Node(RunDefinition definition, NodeOptions options)
     averaging.codec = d.averaging.codec;
     averaging.role = role();
     averaging.signer = std::make_shared<KeyPair>(p.key);
-    averaging.bandwidth = d.averaging.bandwidth * kBytesPerMegabit;
+    averaging.upload = bytes_per_second(d.averaging.upload, d.averaging.bandwidth);
+    averaging.download = bytes_per_second(d.averaging.download, d.averaging.bandwidth);
     averaging.chunk_elements = static_cast<std::size_t>(d.averaging.chunk_elements);
     averaging.maximum_group = static_cast<std::size_t>(d.averaging.maximum_group);
     averaging.join_timeout = from_seconds(d.averaging.join_timeout);
