@@ -87,7 +87,8 @@ awaitable<std::optional<net::Message>> SimulatedStream::read() {
     }
     std::optional<net::Message> message(std::move(end->inbox.front()));
     end->inbox.pop_front();
-    Frame credit{Frame::Kind::credit, end->id, size_on_wire(*message)};
+    Frame credit{Frame::Kind::credit, end->id, kMessageOverhead};
+    credit.credit = size_on_wire(*message);
     host->send_at_once(*end->connection, end->side, std::move(credit));
     co_return message;
 }

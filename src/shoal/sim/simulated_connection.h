@@ -21,9 +21,10 @@ struct Frame {
     enum class Kind { open, part, message, finish, stop, reset, credit, closed };
     Kind kind = Kind::part;
     std::uint64_t stream = 0;
-    std::size_t bytes = 0;
+    std::size_t bytes = 0;  ///< that it takes on the wire
     std::shared_ptr<net::Message> message{};
-    std::string text{};  ///< service of open; reason of stop, reset and closed
+    std::string text{};      ///< service of open; reason of stop, reset and closed
+    std::size_t credit = 0;  ///< bytes that the reader has taken, of credit
 };
 
 /// One end of a stream. The connection keeps it until both directions have ended, its user through a

@@ -215,7 +215,7 @@ void SimulatedHost::deliver_to_stream(const ConnectionPointer& connection,
             stream->readable.notify();
             return;
         case Frame::Kind::credit:
-            stream->unacknowledged -= std::min(stream->unacknowledged, frame.bytes);
+            stream->unacknowledged -= std::min(stream->unacknowledged, frame.credit);
             stream->writable.notify();
             return;
         case Frame::Kind::stop:
