@@ -284,6 +284,27 @@ TEST(AveragerMessages, a_join_names_bandwidths_within_their_bounds_only) {
     }
 }
 
+TEST(AveragerMessages, a_join_carries_objections_within_their_bounds_only) {
+    const JoinLimits limits(test_settings());
+    Join join = test_join(test_peer(1), 100);
+    const auto read = [&] { return check_join(sign_join(join, "test", nullptr), limits); };
+    join.objections.assign(kMaximumObjections, {7, kMinimumBandwidth, kMaximumBandwidth});
+    const Join same = read();
+    ASSERT_EQ(same.objections.size(), kMaximumObjections);
+    EXPECT_EQ(same.objections[3].member, 7u);
+    EXPECT_EQ(same.objections[3].upload, kMinimumBandwidth);
+    EXPECT_EQ(same.objections[3].download, kMaximumBandwidth);
+    join.objections.push_back({7, 100, 100});
+    EXPECT_THROW(read(), Error);
+    for (const double bad : {-1.0, 0.0, 0.999, 1.001e15, std::numeric_limits<double>::quiet_NaN(),
+                             std::numeric_limits<double>::infinity()}) {
+        join.objections = {{7, bad, 100}};
+        EXPECT_THROW(read(), Error) << bad;
+        join.objections = {{7, 100, bad}};
+        EXPECT_THROW(read(), Error) << bad;
+    }
+}
+
 TEST(AveragerMessages, upload_and_download_both_count_in_the_shares) {
     const auto codec = compress::make_codec("fp32");
     std::vector<Join> joins;

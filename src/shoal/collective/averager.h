@@ -60,8 +60,9 @@ struct AveragerSettings {
     std::string run;             ///< names the swarm: prefix of all service names
     std::string codec = "fp16";  ///< of contributions and results, as known to compress::make_codec
     Role role = Role::full;
-    double upload = 0;    ///< bytes per second this peer can send; 0: unknown, counts as the mean
-    double download = 0;  ///< and receive. Others are 1 to kMaximumBandwidth
+    double upload = 0;    ///< bytes per second that this peer says it can send, 1 to kMaximumBandwidth; 0: as
+                          ///< measured (line_meter.h), and until then unknown, which counts as the mean
+    double download = 0;  ///< and receive
     std::size_t chunk_elements = 65536;       ///< floats per message
     std::size_t maximum_elements = 1u << 30;  ///< a round for a longer vector is refused
     std::size_t maximum_group = 64;
@@ -140,6 +141,12 @@ class Averager {
     virtual bool in_doubt() const = 0;
     /// The outcome of that round matters no longer: the state has been replaced.
     virtual void forget_doubt() = 0;
+
+    /// What this peer claims of its line, bytes per second; 0: unknown yet.
+    virtual double upload() const = 0;
+    virtual double download() const = 0;
+    /// A probe has found these rates; 0: nothing.
+    virtual void observe_line(double upload, double download) = 0;
 };
 
 /// @param random  picks round ids and nothing else.

@@ -329,8 +329,9 @@ void GroupMatching::take_up_attempt(unsigned attempt) {
     own_.attempt = attempt;
     own_.role = settings_.role;
     own_.weight = request_.weight;
-    own_.upload = settings_.upload;
-    own_.download = settings_.download;
+    own_.upload = request_.upload;
+    own_.download = request_.download;
+    own_.objections = request_.objections;
     own_.elements = request_.elements;
     own_.codec = settings_.codec;
     if (request_.lineage) set_lineage(own_, request_.lineage());

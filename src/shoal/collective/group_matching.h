@@ -44,6 +44,8 @@ struct MatchRequest {
     unsigned attempt = 0;
     double weight = 0;
     std::size_t elements = 0;
+    double upload = 0, download = 0;  ///< claims: bytes per second, 0 if unknown
+    std::vector<Objection> objections;
     std::function<std::vector<ExpectedPeer>()> expected;
     std::vector<PeerId> excluded;
     std::function<Lineage()> lineage;

@@ -236,15 +236,22 @@ std::vector<std::size_t> split_work(std::size_t elements, std::span<const SplitM
 
 double split_cost(std::span<const double> fractions, std::span<const SplitMember> members) {
     const std::vector<SplitMember> known = with_known_limits(members);
-    const Crowd crowd = count(members);
+    const std::vector<SplitLoad> loads = split_loads(fractions, members);
     double cost = 0;
     for (std::size_t i = 0; i < known.size(); ++i) {
-        const double up = upload_of(known[i], crowd).at(fractions[i]);
-        const double down = download_of(known[i], crowd).at(fractions[i]);
-        if (up > 0) cost = std::max(cost, up / known[i].upload);
-        if (down > 0) cost = std::max(cost, down / known[i].download);
+        if (loads[i].upload > 0) cost = std::max(cost, loads[i].upload / known[i].upload);
+        if (loads[i].download > 0) cost = std::max(cost, loads[i].download / known[i].download);
     }
     return cost;
+}
+
+std::vector<SplitLoad> split_loads(std::span<const double> fractions, std::span<const SplitMember> members) {
+    const Crowd crowd = count(members);
+    std::vector<SplitLoad> loads;
+    for (std::size_t i = 0; i < members.size(); ++i)
+        loads.push_back(
+            {upload_of(members[i], crowd).at(fractions[i]), download_of(members[i], crowd).at(fractions[i])});
+    return loads;
 }
 
 std::vector<double> equal_split(std::span<const SplitMember> members) {

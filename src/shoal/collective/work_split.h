@@ -67,6 +67,12 @@ std::vector<std::size_t> split_work(std::size_t elements, std::span<const SplitM
 /// with_known_limits().
 double split_cost(std::span<const double> fractions, std::span<const SplitMember> members);
 
+/// What a member sends and receives in a round, in vector lengths.
+struct SplitLoad {
+    double upload = 0, download = 0;
+};
+std::vector<SplitLoad> split_loads(std::span<const double> fractions, std::span<const SplitMember> members);
+
 /// Every reducer owns as much as any other: what all-reduce does that knows no bandwidths.
 std::vector<double> equal_split(std::span<const SplitMember> members);
 

@@ -306,7 +306,7 @@ void add_step_fields(std::vector<Field>& all) {
         .add("maximum_group", &AveragingSection::maximum_group, shared, between(2, 1024),
              "peers in one averaging round")
         .add("bandwidth", &AveragingSection::bandwidth, own, line_rate(),
-             "megabits per second of this peer, up and down; 0: unknown", "--bandwidth")
+             "megabits per second of this peer, up and down; 0: as measured", "--bandwidth")
         .add("upload", &AveragingSection::upload, own, line_rate(),
              "megabits per second that this peer can send; 0: as bandwidth", "--upload")
         .add("download", &AveragingSection::download, own, line_rate(),
