@@ -93,7 +93,7 @@ class AveragerSwarm {
         settings.small_codec = settings_.small_codec;
         settings.small_below = settings_.small_below;
         settings.role = role;
-        settings.bandwidth = bandwidth;
+        settings.upload = settings.download = bandwidth;
         settings.chunk_elements = settings_.chunk_elements;
         peer.averager = make_averager(*peer.network, internet_.clock(peer.id), Random(seed_ + peers_.size()),
                                       settings, log);

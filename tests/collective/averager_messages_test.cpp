@@ -10,6 +10,7 @@
 
 #include "shoal/collective/round_messages.h"
 #include "shoal/collective/round_plan.h"
+#include "shoal/collective/work_split.h"
 #include "shoal/net/rpc.h"
 
 namespace shoal::collective {
@@ -262,6 +263,74 @@ TEST(AveragerMessages, mutated_bytes_are_read_as_something_possible_or_refused) 
     }
     EXPECT_GT(read, 10u);
     EXPECT_GT(refused, 1000u);
+}
+
+TEST(AveragerMessages, a_join_names_bandwidths_within_their_bounds_only) {
+    const JoinLimits limits(test_settings());
+    Join join = test_join(test_peer(1), 100);
+    const auto read = [&](double upload, double download) {
+        join.upload = upload;
+        join.download = download;
+        return check_join(sign_join(join, "test", nullptr), limits);
+    };
+    for (const double good : {0.0, kMinimumBandwidth, 12345.678, kMaximumBandwidth}) {
+        EXPECT_EQ(read(good, 0).upload, good);
+        EXPECT_EQ(read(0, good).download, good);
+    }
+    for (const double bad : {-1.0, 0.999, 1.001e15, std::numeric_limits<double>::quiet_NaN(),
+                             std::numeric_limits<double>::infinity()}) {
+        EXPECT_THROW(read(bad, 0), Error) << bad;
+        EXPECT_THROW(read(0, bad), Error) << bad;
+    }
+}
+
+TEST(AveragerMessages, a_join_carries_objections_within_their_bounds_only) {
+    const JoinLimits limits(test_settings());
+    Join join = test_join(test_peer(1), 100);
+    const auto read = [&] { return check_join(sign_join(join, "test", nullptr), limits); };
+    join.objections.assign(kMaximumObjections, {7, kMinimumBandwidth, kMaximumBandwidth});
+    const Join same = read();
+    ASSERT_EQ(same.objections.size(), kMaximumObjections);
+    EXPECT_EQ(same.objections[3].member, 7u);
+    EXPECT_EQ(same.objections[3].upload, kMinimumBandwidth);
+    EXPECT_EQ(same.objections[3].download, kMaximumBandwidth);
+    join.objections.push_back({7, 100, 100});
+    EXPECT_THROW(read(), Error);
+    for (const double bad : {-1.0, 0.0, 0.999, 1.001e15, std::numeric_limits<double>::quiet_NaN(),
+                             std::numeric_limits<double>::infinity()}) {
+        join.objections = {{7, bad, 100}};
+        EXPECT_THROW(read(), Error) << bad;
+        join.objections = {{7, 100, bad}};
+        EXPECT_THROW(read(), Error) << bad;
+    }
+}
+
+TEST(AveragerMessages, upload_and_download_both_count_in_the_shares) {
+    const auto codec = compress::make_codec("fp32");
+    std::vector<Join> joins;
+    std::vector<SplitMember> members;
+    for (std::uint64_t i = 0; i < 4; ++i) {
+        Join join = test_join(test_peer(i), 1000000);
+        join.role = Role::full;
+        join.upload = i == 1 ? 20 : 100;
+        join.download = i == 2 ? 30 : 100;
+        join.signed_bytes = sign_join(join, "test", nullptr);
+        joins.push_back(join);
+    }
+    const JoinLimits limits(test_settings());
+    const std::string begin = make_begin(joins[0].peer, 1, joins, 4096, nullptr);
+    const RoundPlan plan = read_begin(begin, joins[0], limits, *codec, 64);
+    for (const Join& join : plan.members) {
+        members.emplace_back();
+        members.back().upload = join.upload;
+        members.back().download = join.download;
+    }
+    const std::vector<std::size_t> parts = split_work(1000000, members, 4096);
+    for (std::size_t i = 0; i < 4; ++i) {
+        EXPECT_EQ(plan.shares[i].size(), parts[i]);
+        const bool slow = plan.members[i].upload == 20 || plan.members[i].download == 30;
+        EXPECT_EQ(plan.shares[i].size() < 250000, slow);
+    }
 }
 
 TEST(AveragerMessages, a_changed_or_borrowed_signature_is_refused) {

@@ -135,7 +135,14 @@ TEST(LargestGroup, HasABeginThatFitsInAMessage) {
         Join join;
         join.peer = key.peer_id();
         join.weight = 8.125;
-        join.bandwidth = 12345.678;
+        join.upload = join.download = 12345.678;
+        join.pieces.assign(compress::kMaximumPieces, (1U << 30U) / compress::kMaximumPieces);
+        for (std::size_t i = 0; i < kMaximumObjections; ++i) {
+            Objection objection;
+            objection.member = numbers[i];
+            objection.upload = objection.download = 12345.678;
+            join.objections.push_back(objection);
+        }
         join.elements = std::size_t{1} << 30;
         join.codec = "blockwise8";
         join.step = Step{1 << 30};
@@ -147,7 +154,7 @@ TEST(LargestGroup, HasABeginThatFitsInAMessage) {
         joins.push_back(std::move(join));
     }
     const std::string begin = make_begin(keys[0].peer_id(), 1, joins, 65536, &keys[0]);
-    EXPECT_LE(begin.size(), net::kMaximumControlBytes * 4 / 5);  // a reply has a little more around it
+    EXPECT_LE(begin.size(), net::kMaximumControlBytes - 4096);  // a reply has a little more around it
 }
 
 TEST(LargestGroup, IsHeldByTheAverager) {

@@ -41,6 +41,8 @@ TEST_P(Connecting, handshake_proves_who_is_at_either_end) {
         auto condition_1 = [&c] { return c.connections()[0].round_trip > 0ns; };
         co_await until(condition_1);
         EXPECT_GT(c.connections()[0].bytes_received, 100U);
+        EXPECT_GT(c.connections()[0].bytes_delivered, 100U);
+        EXPECT_LE(c.connections()[0].bytes_delivered, c.connections()[0].bytes_sent);
     };
     world.run(task(*server, *client));
 }

@@ -48,6 +48,7 @@ AllReduce::AllReduce(net::Network& network, Clock& clock, AllReduceSettings sett
       written_(plan.members.size(), 0),
       fingerprints_(plan.members.size()),
       blamed_(plan.members.size(), false),
+      waited_(plan.members.size(), 0),
       tasks_(network.executor()) {}
 
 void AllReduce::start() {
@@ -256,6 +257,35 @@ awaitable<void> AllReduce::watch() {
         }
         results_.notify();  // signs of life may be due
     }
+}
+
+void AllReduce::note_waiting(double seconds) {
+    std::vector<std::size_t> silent, owing, taking;
+    std::size_t senders = 0, owners = 0, receivers = 0;
+    silent = reducer_.all_waited_for();
+    std::size_t least = reducer_.chunks();
+    for (std::size_t i = 0; i < written_.size(); ++i)
+        if (receives(i)) least = std::min(least, written_[i]);
+    const bool results_wait = least < reducer_.completed();
+    const bool stuck = reducer_.finished() || !reducer_.has_room(reducer_.completed());
+    for (std::size_t i = 0; i < plan_.members.size(); ++i) {
+        senders += reducer_.is_sender(i) ? 1 : 0;
+        if (receives(i) && reducer_.chunks() > 0) {
+            ++receivers;
+            if (results_wait && stuck && written_[i] == least) taking.push_back(i);
+        }
+        if (i == plan_.self || !plan_.contributes(plan_.self) || plan_.shares[i].empty()) continue;
+        ++owners;
+        if (fingerprints_[i].size() < plan_.chunks_of(i)) owing.push_back(i);
+    }
+    share_waiting(silent, senders, seconds);
+    share_waiting(owing, owners, seconds);
+    share_waiting(taking, receivers, seconds);
+}
+
+void AllReduce::share_waiting(const std::vector<std::size_t>& members, std::size_t of, double seconds) {
+    if (members.empty() || members.size() > std::max<std::size_t>(1, of / 2)) return;
+    for (const std::size_t member : members) waited_[member] += seconds / static_cast<double>(members.size());
 }
 
 void AllReduce::fail(const Blame& blame) {

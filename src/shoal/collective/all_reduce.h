@@ -59,6 +59,11 @@ class AllReduce {
     bool complete() const { return complete_; }
     /// The digest of each share, in member order; 0 where this member holds no result.
     std::vector<Fingerprint> share_digests() const;
+    /// So much time has passed: notes for whom this member waits now. Only where few are waited for is one of
+    /// them the cause.
+    void note_waiting(double seconds);
+    /// By member: seconds that this member waited for it, as noted.
+    const std::vector<double>& waited() const { return waited_; }
     std::uint64_t bytes_sent() const { return bytes_sent_; }
     std::uint64_t bytes_received() const { return bytes_received_; }
 
@@ -80,6 +85,7 @@ class AllReduce {
     void result_written(std::size_t member);
     void fail(const Blame& blame);
     void check_complete();
+    void share_waiting(const std::vector<std::size_t>& members, std::size_t of, double seconds);
     bool receives(std::size_t member) const { return member != plan_.self && plan_.contributes(member); }
     // Waits are numbered: contribution of member m, then result of owner m.
     std::size_t contribution_wait(std::size_t member) const { return member; }
@@ -104,6 +110,7 @@ class AllReduce {
     std::vector<std::size_t> written_;                    // results, by contributor
     std::vector<std::vector<Fingerprint>> fingerprints_;  // of received chunks, by owner
     std::vector<bool> blamed_;
+    std::vector<double> waited_;
     bool complete_ = false;
     bool broken_ = false;  // the own share cannot be finished any more
     bool stopped_ = false;

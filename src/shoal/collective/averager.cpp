@@ -7,6 +7,9 @@
 #include "shoal/base/async.h"
 #include "shoal/base/error.h"
 #include "shoal/collective/group_matching.h"
+#include "shoal/collective/line_meter.h"
+#include "shoal/collective/lineage.h"
+#include "shoal/collective/objections.h"
 #include "shoal/collective/round_book.h"
 
 namespace shoal::collective {
@@ -36,6 +39,10 @@ std::string_view to_string(Verdict::Outcome outcome) {
 }
 
 namespace {
+
+/// Beyond a gigabit per second processors limit a round as a rule, and what a probe finds is chance. Peers on
+/// such lines count as equal unless they are told apart.
+constexpr double kFastestMeasured = 125e6;
 
 double seconds_between(TimePoint from, TimePoint to) {
     return seconds(to - from);
@@ -97,19 +104,26 @@ class ButterflyAverager final : public Averager {
     bool in_doubt() const override { return doubtful_ != nullptr; }
     void forget_doubt() override { doubtful_.reset(); }
 
+    double upload() const override { return claim(settings_.upload, meter_.upload()); }
+    double download() const override { return claim(settings_.download, meter_.download()); }
+    void observe_line(double upload, double download) override { meter_.observe(upload, download); }
+
   private:
     std::string match_service() const { return settings_.run + "/match"; }
     std::string reduce_service() const { return settings_.run + "/reduce"; }
     std::string vote_service() const { return settings_.run + "/vote"; }
 
+    static double claim(double given, double measured);
     void check(const RoundRequest& request) const;
     awaitable<Verdict> match_and_run(RoundRequest& request);
     awaitable<Verdict> run_alone(const RoundRequest& request, const MatchOutcome& outcome);
     RoundPointer begin_round(const RoundRequest& request, RoundPlan plan);
     awaitable<Verdict> run_round(const RoundRequest& request, RoundPointer round);
-    Verdict end_round(const RoundRequest& request, const RoundPointer& round,
+    Verdict end_round(const RoundRequest& request, const RoundPointer& round, TimePoint began,
                       const std::optional<VoteValue>& value, bool left);
     awaitable<void> repeat_busy();
+    awaitable<void> watch_lines(RoundPointer round);
+    void judge_lines(const Round& round, double seconds);
     static awaitable<void> release(Round& round, TaskGroup& busy, std::string reason);
     void enter_round(const RoundPlan& plan);
     void leave_match(Step step, bool over);
@@ -125,6 +139,8 @@ class ButterflyAverager final : public Averager {
     const compress::VectorFormat format_;
     const std::shared_ptr<Lobby> lobby_;
     const std::shared_ptr<RoundBook> book_;
+    LineMeter meter_;
+    ObjectionBook objections_;
     RoundPointer doubtful_;  ///< the last round, if this peer is in doubt
     TimePoint reduced_at_;   ///< when the results of the newest round were complete
     bool averaging_ = false;
@@ -174,6 +190,9 @@ awaitable<Verdict> ButterflyAverager::match_and_run(RoundRequest& request) {
     wanted.weight = request.weight;
     wanted.elements = request.contribution.size();
     if (wanted.elements > 0) wanted.pieces = format_.pieces(request.tensors, wanted.elements);
+    wanted.upload = upload();
+    wanted.download = download();
+    wanted.objections = objections_.objections();
     wanted.expected = request.expected;
     wanted.excluded = request.excluded;
     wanted.barred = barred(request.step);
@@ -256,6 +275,7 @@ awaitable<Verdict> ButterflyAverager::run_round(const RoundRequest& request, Rou
     enter_round(round->vote->plan());
     TaskGroup busy(network_.executor());
     busy.spawn(repeat_busy());
+    if (round->reduce) busy.spawn(watch_lines(round));
     std::optional<VoteValue> value;
     std::exception_ptr failure;
     try {
@@ -271,7 +291,7 @@ awaitable<Verdict> ButterflyAverager::run_round(const RoundRequest& request, Rou
     if (cancelled && !failure)
         failure = std::make_exception_ptr(Error(ErrorKind::cancelled, "the round was cancelled"));
     if (failure) round->vote->leave();
-    Verdict verdict = end_round(request, round, value, failure != nullptr);
+    Verdict verdict = end_round(request, round, start, value, failure != nullptr);
     verdict.report.reduce_seconds = std::max(0.0, seconds_between(start, reduced_at_));
     verdict.report.vote_seconds = seconds_between(std::max(start, reduced_at_), clock_.now());
     if (failure) std::rethrow_exception(failure);
@@ -284,10 +304,15 @@ awaitable<void> ButterflyAverager::release(Round& round, TaskGroup& busy, std::s
 }
 
 /// @param left  the caller does not take the step, whatever was decided
-Verdict ButterflyAverager::end_round(const RoundRequest& request, const RoundPointer& round,
+Verdict ButterflyAverager::end_round(const RoundRequest& request, const RoundPointer& round, TimePoint began,
                                      const std::optional<VoteValue>& value, bool left) {
     Verdict verdict = to_verdict(*round, value);
     const bool resumed = !round->reduce;
+    if (!resumed) {
+        meter_.end();
+        if (verdict.outcome == Verdict::Outcome::averaged)
+            judge_lines(*round, seconds_between(began, clock_.now()));
+    }
     round->reduce.reset();
     const bool doubtful = left ? round->vote->may_be_averaged() : round->vote->in_doubt();
     doubtful_ = doubtful ? round : nullptr;
@@ -337,6 +362,45 @@ awaitable<void> ButterflyAverager::repeat_busy() {
         co_await clock_.sleep_for(settings_.join_timeout / 3);
         lobby_->repeat_busy();
     }
+}
+
+/// Learns from what the round moves, until it ends.
+awaitable<void> ButterflyAverager::watch_lines(RoundPointer round) {
+    meter_.begin(clock_.now(), network_.connections());
+    for (TimePoint last = clock_.now();;) {
+        co_await clock_.sleep_for(LineMeter::kInterval);
+        const TimePoint now = clock_.now();
+        meter_.sample(now, network_.connections());
+        round->reduce->note_waiting(seconds_between(last, now));
+        last = now;
+    }
+}
+
+/// What the other members carried, against what they claimed.
+void ButterflyAverager::judge_lines(const Round& round, double seconds) {
+    const RoundPlan& plan = round.vote->plan();
+    std::vector<double> fractions;
+    for (const Share& share : plan.shares)
+        fractions.push_back(static_cast<double>(share.size()) / static_cast<double>(plan.elements));
+    const std::vector<SplitLoad> loads = split_loads(fractions, plan.lines);
+    std::vector<ObjectionBook::Seen> others;
+    for (std::size_t i = 0; i < plan.members.size(); ++i) {
+        if (i == plan.self) continue;
+        ObjectionBook::Seen seen;
+        seen.member = member_number(plan.members[i].peer);
+        seen.upload_used = plan.lines[i].upload;
+        seen.download_used = plan.lines[i].download;
+        seen.uploaded = loads[i].upload * plan.bytes;
+        seen.downloaded = loads[i].download * plan.bytes;
+        seen.waited = round.reduce->waited()[i];
+        others.push_back(seen);
+    }
+    objections_.round_ended(others, seconds, plan.promised_seconds);
+}
+
+double ButterflyAverager::claim(double given, double measured) {
+    const double known = given > 0 ? given : std::min(measured, kFastestMeasured);
+    return known > 0 ? std::clamp(known, kMinimumBandwidth, kMaximumBandwidth) : 0;
 }
 
 void ButterflyAverager::enter_round(const RoundPlan& plan) {

@@ -38,6 +38,9 @@
 
 namespace shoal::collective {
 
+/// Bytes per second that a peer may claim: none, or between these.
+inline constexpr double kMinimumBandwidth = 1, kMaximumBandwidth = 1e15;
+
 enum class Role {
     full,       ///< contributes and reduces
     client,     ///< contributes; accepts no connections and reduces nothing
@@ -53,9 +56,9 @@ struct ExpectedPeer {
                          ///< no longer for it
 };
 
-/// A Begin carries all joins, and each the last round's members: of this many it has some 150 KiB, and a
-/// message takes 256 KiB.
-inline constexpr std::size_t kLargestGroup = 128;
+/// A Begin carries all joins, and each the last round's members: of this many, with all that a join may hold,
+/// it has some 210 KiB, and a message takes 256 KiB.
+inline constexpr std::size_t kLargestGroup = 64;
 
 struct AveragerSettings {
     std::string run;              ///< names the swarm: prefix of all service names
@@ -63,8 +66,9 @@ struct AveragerSettings {
     std::string small_codec;      ///< of those of small tensors; empty: the same
     std::size_t small_below = 0;  ///< tensors of fewer elements are small
     Role role = Role::full;
-    double bandwidth =
-        0;  ///< bytes per second this peer can send and receive; 0: unknown, counts as the mean
+    double upload = 0;    ///< bytes per second that this peer says it can send, 1 to kMaximumBandwidth; 0: as
+                          ///< measured (line_meter.h), and until then unknown, which counts as the mean
+    double download = 0;  ///< and receive
     std::size_t chunk_elements = 65536;               ///< floats per message
     std::size_t maximum_elements = 1u << 30;          ///< a round for a longer vector is refused
     std::size_t maximum_group = 64;                   ///< at most kLargestGroup
@@ -145,6 +149,12 @@ class Averager {
     virtual bool in_doubt() const = 0;
     /// The outcome of that round matters no longer: the state has been replaced.
     virtual void forget_doubt() = 0;
+
+    /// What this peer claims of its line, bytes per second; 0: unknown yet.
+    virtual double upload() const = 0;
+    virtual double download() const = 0;
+    /// A probe has found these rates; 0: nothing.
+    virtual void observe_line(double upload, double download) = 0;
 };
 
 /// @param random  picks round ids and nothing else.

@@ -330,7 +330,9 @@ void GroupMatching::take_up_attempt(unsigned attempt) {
     own_.attempt = attempt;
     own_.role = settings_.role;
     own_.weight = request_.weight;
-    own_.bandwidth = settings_.bandwidth;
+    own_.upload = request_.upload;
+    own_.download = request_.download;
+    own_.objections = request_.objections;
     own_.elements = request_.elements;
     own_.codec = format_.name();
     own_.pieces = request_.pieces;

@@ -44,7 +44,9 @@ struct MatchRequest {
     unsigned attempt = 0;
     double weight = 0;
     std::size_t elements = 0;
-    compress::Pieces pieces;  ///< of the vector
+    compress::Pieces pieces;          ///< of the vector
+    double upload = 0, download = 0;  ///< claims: bytes per second, 0 if unknown
+    std::vector<Objection> objections;
     std::function<std::vector<ExpectedPeer>()> expected;
     std::vector<PeerId> excluded;
     /// Two rounds of this step have failed because of them: they are left out where the others are enough.

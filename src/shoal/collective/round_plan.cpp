@@ -18,7 +18,6 @@ namespace {
 constexpr std::size_t kMinimumShare = 4096;
 constexpr std::size_t kMaximumChunks = 1u << 20;
 constexpr unsigned kMaximumAttempt = 1u << 20;
-constexpr double kMinimumBandwidth = 1, kMaximumBandwidth = 1e15;
 constexpr std::string_view kJoinPurpose = "shoal join", kBeginPurpose = "shoal begin";
 
 ByteView view(const std::string& text) {
@@ -44,21 +43,32 @@ PeerId check_signature(const proto::SignedJoin& join, bool must_be_signed) {
     return peer;
 }
 
+bool plausible_bandwidth(double bandwidth) {
+    return bandwidth == 0 || (bandwidth >= kMinimumBandwidth && bandwidth <= kMaximumBandwidth);
+}
+
 bool plausible_offer(const proto::JoinOffer& offer, const JoinLimits& limits) {
     if (offer.run() != limits.run || offer.role() > 2 || offer.attempt() > kMaximumAttempt ||
         offer.step() < 0)
         return false;
     if (!std::isfinite(offer.weight()) || offer.weight() < 0 || offer.weight() > limits.maximum_weight)
         return false;
-    const double bandwidth = offer.bandwidth();
-    if (!std::isfinite(bandwidth) || bandwidth > kMaximumBandwidth) return false;
-    if (bandwidth != 0 && bandwidth < kMinimumBandwidth) return false;
+    if (!plausible_bandwidth(offer.upload()) || !plausible_bandwidth(offer.download())) return false;
     const bool auxiliary = static_cast<Role>(offer.role()) == Role::auxiliary;
     if (auxiliary) return offer.elements() == 0 && offer.weight() == 0 && offer.pieces().empty();
     if (offer.elements() == 0 || offer.elements() > limits.maximum_elements) return false;
     const std::span<const std::uint32_t> pieces(offer.pieces().data(),
                                                 static_cast<std::size_t>(offer.pieces_size()));
     return pieces.empty() || compress::pieces_cover(pieces, static_cast<std::size_t>(offer.elements()));
+}
+
+bool plausible_objections(const proto::JoinOffer& offer) {
+    const auto& all = offer.objections();
+    if (static_cast<std::size_t>(all.size()) > kMaximumObjections) return false;
+    return std::all_of(all.begin(), all.end(), [](const proto::Objection& o) {
+        return o.upload() != 0 && o.download() != 0 && plausible_bandwidth(o.upload()) &&
+               plausible_bandwidth(o.download());
+    });
 }
 
 /// Only members of a round name it, and nobody twice.
@@ -71,23 +81,30 @@ bool plausible_lineage(const PeerId& peer, const proto::JoinOffer& offer) {
            std::binary_search(members.begin(), members.end(), member_number(peer));
 }
 
-std::vector<SplitMember> split_members(const std::vector<Join>& members) {
+/// What each member may be reckoned with.
+std::vector<SplitMember> make_lines(const std::vector<Join>& members) {
     std::vector<SplitMember> split;
+    std::vector<std::uint64_t> numbers;
+    std::vector<std::vector<Objection>> objections;
     for (const Join& member : members) {
         SplitMember s;
-        s.contributes = member.role != Role::auxiliary;
+        s.receives = member.role != Role::auxiliary;
+        s.sends = s.receives && member.weight > 0;
         s.reduces = member.role != Role::client;
-        s.bandwidth = member.bandwidth;
+        s.upload = member.upload;
+        s.download = member.download;
         split.push_back(s);
+        numbers.push_back(member_number(member.peer));
+        objections.push_back(member.objections);
     }
-    return split;
+    return allowed_lines(split, numbers, objections);
 }
 
 /// Shares end at cuts of the codec, so that values do not depend on who owns what.
 std::vector<Share> make_shares(const RoundPlan& plan, std::size_t granularity) {
     const std::size_t blocks = (plan.elements + granularity - 1) / granularity;
     const std::size_t minimum = (kMinimumShare + granularity - 1) / granularity;
-    const std::vector<std::size_t> parts = split_work(blocks, split_members(plan.members), minimum);
+    const std::vector<std::size_t> parts = split_work(blocks, plan.lines, minimum);
     std::vector<Share> shares;
     std::size_t begin = 0, place = 0;
     for (const std::size_t part : parts) {
@@ -97,6 +114,17 @@ std::vector<Share> make_shares(const RoundPlan& plan, std::size_t granularity) {
         begin = end;
     }
     return shares;
+}
+
+/// Of the shares as they are, seconds.
+double promised_seconds(const RoundPlan& plan) {
+    if (std::none_of(plan.members.begin(), plan.members.end(),
+                     [](const Join& m) { return m.upload > 0 || m.download > 0; }))
+        return 0;
+    std::vector<double> fractions;
+    for (const Share& share : plan.shares)
+        fractions.push_back(static_cast<double>(share.size()) / static_cast<double>(plan.elements));
+    return plan.bytes * split_cost(fractions, plan.lines);
 }
 
 std::vector<float> make_scales(const std::vector<Join>& members) {
@@ -169,7 +197,8 @@ std::string sign_join(const Join& join, const std::string& run, const Signer* si
     offer.set_attempt(join.attempt);
     offer.set_role(static_cast<std::uint32_t>(join.role));
     offer.set_weight(join.weight);
-    offer.set_bandwidth(join.bandwidth);
+    offer.set_upload(join.upload);
+    offer.set_download(join.download);
     offer.set_elements(join.elements);
     offer.set_codec(join.codec);
     for (const std::uint32_t piece : join.pieces) offer.add_pieces(piece);
@@ -177,6 +206,12 @@ std::string sign_join(const Join& join, const std::string& run, const Signer* si
     if (!join.last_members.empty()) offer.set_last_round(join.last_round.data(), join.last_round.size());
     for (const std::uint64_t member : join.last_members) offer.add_last_members(member);
     offer.set_newcomer(join.newcomer);
+    for (const Objection& objection : join.objections) {
+        proto::Objection& out = *offer.add_objections();
+        out.set_member(objection.member);
+        out.set_upload(objection.upload);
+        out.set_download(objection.download);
+    }
     proto::SignedJoin out;
     out.set_peer(std::string(as_text(join.peer.bytes())));
     out.set_offer(offer.SerializeAsString());
@@ -197,13 +232,14 @@ Join check_join(const std::string& signed_join, const JoinLimits& limits) {
     join.peer = check_signature(in, limits.must_be_signed);
     proto::JoinOffer offer;
     if (!offer.ParseFromString(in.offer()) || !plausible_offer(offer, limits) ||
-        !plausible_lineage(join.peer, offer))
+        !plausible_objections(offer) || !plausible_lineage(join.peer, offer))
         throw Error(ErrorKind::protocol_violation, "sent a join that cannot be", join.peer.short_name());
     join.step = static_cast<Step>(offer.step());
     join.attempt = offer.attempt();
     join.role = static_cast<Role>(offer.role());
     join.weight = offer.weight();
-    join.bandwidth = offer.bandwidth();
+    join.upload = offer.upload();
+    join.download = offer.download();
     join.elements = static_cast<std::size_t>(offer.elements());
     join.codec = offer.codec();
     join.pieces.assign(offer.pieces().begin(), offer.pieces().end());
@@ -211,6 +247,8 @@ Join check_join(const std::string& signed_join, const JoinLimits& limits) {
     if (!offer.last_round().empty()) join.last_round = to_round_id(offer.last_round());
     join.last_members.assign(offer.last_members().begin(), offer.last_members().end());
     join.newcomer = offer.newcomer();
+    for (const proto::Objection& objection : offer.objections())
+        join.objections.push_back({objection.member(), objection.upload(), objection.download()});
     join.signed_bytes = signed_join;
     return join;
 }
@@ -300,7 +338,10 @@ RoundPlan read_begin(const std::string& bytes, const Join& own, const JoinLimits
     if (plan.elements / plan.chunk_elements > kMaximumChunks) refuse(from, "its chunks are too small");
     const Digest digest = sha256(view(bytes));
     std::copy_n(digest.bytes.begin(), plan.id.size(), plan.id.begin());
+    plan.lines = make_lines(plan.members);
+    plan.bytes = static_cast<double>(plan.codec->encoded_size(0, plan.elements));
     plan.shares = make_shares(plan, format.granularity());
+    plan.promised_seconds = promised_seconds(plan);
     plan.scales = make_scales(plan.members);
     return plan;
 }

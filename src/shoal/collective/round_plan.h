@@ -16,6 +16,7 @@
 #include "shoal/base/identity.h"
 #include "shoal/base/units.h"
 #include "shoal/collective/averager.h"
+#include "shoal/collective/objections.h"
 #include "shoal/compress/vector_codec.h"
 
 namespace shoal::proto {
@@ -32,12 +33,13 @@ struct Join {
     unsigned attempt = 0;
     Role role = Role::full;
     double weight = 0;
-    double bandwidth = 0;
-    std::size_t elements = 0;  ///< 0 for an auxiliary peer
-    std::string codec;         ///< name of the VectorFormat
-    compress::Pieces pieces;   ///< of its vector; empty for an auxiliary peer, or where one codec serves all
-    std::uint64_t nonce = 0;   ///< of the call of average() that it belongs to
-    RoundId last_round{};      ///< where its state comes from (lineage.h); 0 without last_members
+    double upload = 0, download = 0;  ///< bytes per second; 0: unknown
+    std::size_t elements = 0;         ///< 0 for an auxiliary peer
+    std::string codec;                ///< name of the VectorFormat
+    compress::Pieces pieces;  ///< of its vector; empty for an auxiliary peer, or where one codec serves all
+    std::uint64_t nonce = 0;  ///< of the call of average() that it belongs to
+    RoundId last_round{};     ///< where its state comes from (lineage.h); 0 without last_members
+    std::vector<Objection> objections;        ///< to the claims of others
     std::vector<std::uint64_t> last_members;  ///< member_number of each, ascending
     bool newcomer = false;
     std::string signed_bytes;  ///< the SignedJoin that it came in, to be passed on as it is
@@ -78,9 +80,12 @@ struct RoundPlan {
     std::size_t elements = 0;
     std::size_t chunk_elements = 0;
     std::shared_ptr<const compress::VectorCodec> codec;
-    std::vector<Share> shares;  ///< one a member, in member order, without gaps
-    std::vector<float> scales;  ///< weight / sum of weights, rounded to float
-    std::string begin_message;  ///< that all this follows from
+    std::vector<Share> shares;       ///< one a member, in member order, without gaps
+    std::vector<float> scales;       ///< weight / sum of weights, rounded to float
+    std::vector<SplitMember> lines;  ///< that the shares follow from: claims, filled in and cut
+    double bytes = 0;                ///< of one encoded vector
+    double promised_seconds = 0;     ///< that sending takes by these lines; 0 if nobody claims any
+    std::string begin_message;       ///< that all this follows from
 
     bool contributes(std::size_t member) const { return members[member].role != Role::auxiliary; }
     std::size_t chunks_of(std::size_t owner) const {

@@ -74,6 +74,13 @@ std::optional<std::size_t> ShareReducer::waits_for() const {
     return std::nullopt;
 }
 
+std::vector<std::size_t> ShareReducer::all_waited_for() const {
+    std::vector<std::size_t> members;
+    for (std::size_t i = 0; i < received_.size() && !finished(); ++i)
+        if (is_sender(i) && received_[i] <= completed_) members.push_back(i);
+    return members;
+}
+
 ShareReducer::Chunk& ShareReducer::chunk_at(std::size_t index) {
     while (released_ + open_.size() <= index) {
         Chunk& chunk = open_.emplace_back();

@@ -46,6 +46,9 @@ class ShareReducer {
     /// The first sender whose bytes the next chunk waits for.
     std::optional<std::size_t> waits_for() const;
 
+    /// All of them.
+    std::vector<std::size_t> all_waited_for() const;
+
     /// Takes the next chunk of a sender and adds what can be added. Returns whom to blame if the bytes, or
     /// numbers in them, are wrong; nothing may be added after that.
     std::optional<Blame> add(std::size_t member, Bytes payload);

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <limits>
 
 #include "shoal/base/error.h"
 
@@ -10,87 +10,188 @@ namespace shoal::collective {
 namespace {
 
 /// Members that count as equally fast when no bandwidth is known.
-constexpr double kUnknownBandwidth = 1.0;
+constexpr double kUnknownLimit = 1.0;
 
-/// Bandwidths with the unknown ones filled in. What neither reduces nor says its bandwidth stays 0: it binds
-/// nothing.
-std::vector<double> fill_bandwidths(std::span<const SplitMember> members) {
-    double sum = 0;
-    std::size_t known = 0;
+struct Crowd {
+    double senders = 0, receivers = 0;
+};
+
+Crowd count(std::span<const SplitMember> members) {
+    Crowd crowd;
     for (const SplitMember& member : members) {
-        if (!std::isfinite(member.bandwidth) || member.bandwidth < 0)
-            throw Error(ErrorKind::invalid_argument, "a bandwidth must be a finite number of at least 0");
-        if (member.bandwidth == 0) continue;
-        sum += member.bandwidth;
-        ++known;
+        crowd.senders += member.sends ? 1 : 0;
+        crowd.receivers += member.receives ? 1 : 0;
     }
-    const double mean = known == 0 ? kUnknownBandwidth : sum / static_cast<double>(known);
-    std::vector<double> bandwidths;
-    for (const SplitMember& member : members) {
-        const bool unknown = member.bandwidth == 0;
-        bandwidths.push_back(unknown ? (member.reduces ? mean : 0) : member.bandwidth);
-    }
-    return bandwidths;
+    return crowd;
 }
 
-/// The bounds of a member's fraction within a round of xi; lower > upper where even the best one is too slow.
+/// What a member moves one way in a round, in vector lengths: fixed + slope * its share.
+struct Load {
+    double fixed = 0, slope = 0;
+    double at(double share) const { return fixed + slope * share; }
+};
+
+Load upload_of(const SplitMember& member, const Crowd& crowd) {
+    const double sends = member.sends ? 1 : 0, receives = member.receives ? 1 : 0;
+    return {sends, crowd.receivers - receives - sends};
+}
+
+Load download_of(const SplitMember& member, const Crowd& crowd) {
+    const double sends = member.sends ? 1 : 0, receives = member.receives ? 1 : 0;
+    return {receives, crowd.senders - sends - receives};
+}
+
+/// The shares that a member can bear in a round of a given length; none where lower > upper.
 struct Bounds {
     double lower = 0, upper = 0;
 };
 
-Bounds bounds_of(const SplitMember& member, double bandwidth, double receivers, double xi) {
-    const double budget = xi * bandwidth;
-    // The load is `fixed + slope * w`.
-    const double fixed = member.contributes ? 1 : 0;
-    const double slope = member.contributes ? receivers - 2 : receivers;
-    if (!member.reduces) return {0, bandwidth == 0 || budget >= fixed ? 0.0 : -1.0};
-    if (slope > 0) return {0, std::min(1.0, (budget - fixed) / slope)};
-    if (slope == 0) return {0, budget >= fixed ? 1.0 : -1.0};
-    return {std::max(0.0, fixed - budget), 1};  // a single receiver: what it reduces itself need not travel
+/// Time * limit, where no time is nothing and no limit is no limit.
+double budget_of(double seconds, double limit) {
+    if (limit == 0) return 0;
+    return std::isinf(limit) ? limit : seconds * limit;
 }
 
-bool feasible(std::span<const Bounds> bounds) {
-    double lower = 0, upper = 0;
-    for (const Bounds& b : bounds) {
-        if (b.lower > b.upper) return false;
-        lower += b.lower;
-        upper += b.upper;
+void tighten(Bounds& bounds, const Load& load, double budget) {
+    if (load.slope > 0) {
+        bounds.upper = std::min(bounds.upper, (budget - load.fixed) / load.slope);
+    } else if (load.slope < 0) {  // a single sender or receiver: what it reduces itself need not travel
+        bounds.lower = std::max(bounds.lower, (load.fixed - budget) / -load.slope);
+    } else if (load.fixed > budget) {
+        bounds.upper = -1;
     }
-    return lower <= 1 && upper >= 1;
 }
+
+/// The bounds of all members within a round of some length, and their sums.
+class Intervals {
+  public:
+    explicit Intervals(std::span<const SplitMember> members)
+        : members_(members), crowd_(count(members)), bounds_(members.size()) {}
+
+    /// True if the shares of a round of this length can add up to 1.
+    bool fit(double seconds) {
+        ++passes_;
+        double lower = 0, upper = 0;
+        for (std::size_t i = 0; i < members_.size(); ++i) {
+            const SplitMember& member = members_[i];
+            Bounds bounds{0, member.reduces ? 1.0 : 0.0};
+            tighten(bounds, upload_of(member, crowd_), budget_of(seconds, member.upload));
+            tighten(bounds, download_of(member, crowd_), budget_of(seconds, member.download));
+            if (bounds.lower > bounds.upper) return false;
+            lower += bounds.lower;
+            upper += bounds.upper;
+            bounds_[i] = bounds;
+        }
+        return lower <= 1 && upper >= 1;
+    }
+
+    const std::vector<Bounds>& bounds() const { return bounds_; }
+    std::size_t passes() const { return passes_; }
+
+  private:
+    const std::span<const SplitMember> members_;
+    const Crowd crowd_;
+    std::vector<Bounds> bounds_;
+    std::size_t passes_ = 0;
+};
+
+void check_limits(std::span<const SplitMember> members) {
+    for (const SplitMember& member : members)
+        if (!(member.upload >= 0) || !(member.download >= 0))
+            throw Error(ErrorKind::invalid_argument, "a bandwidth must be a number of at least 0");
+}
+
+double fastest(std::span<const SplitMember> members) {
+    double limit = 0;
+    for (const SplitMember& member : members)
+        for (const double one : {member.upload, member.download})
+            if (std::isfinite(one)) limit = std::max(limit, one);
+    return limit == 0 ? kUnknownLimit : limit;
+}
+
+/// The shortest length that fits, to the last bit.
+double shortest(Intervals& intervals, double guess) {
+    if (intervals.fit(0)) return 0;
+    if (!intervals.fit(std::numeric_limits<double>::max()))
+        throw Error(ErrorKind::invalid_argument, "a member of the group can send or receive nothing");
+    double high = guess;
+    while (intervals.fit(high)) high /= 2;
+    while (!intervals.fit(high)) high *= 2;
+    double low = high / 2;
+    for (;;) {
+        const double middle = low + (high - low) / 2;
+        if (middle <= low || middle >= high) return high;
+        (intervals.fit(middle) ? high : low) = middle;
+    }
+}
+
+/// In proportion to the upper bounds, each kept within its bounds, with a sum of 1.
+std::vector<double> share_out(const std::vector<Bounds>& bounds) {
+    std::vector<double> fractions(bounds.size());
+    const auto fill = [&](double scale) {
+        double sum = 0;
+        for (std::size_t i = 0; i < bounds.size(); ++i)
+            sum += fractions[i] = std::max(bounds[i].lower, bounds[i].upper * scale);
+        return sum;
+    };
+    double upper = 0;
+    for (const Bounds& b : bounds) upper += b.upper;
+    double low = 0, high = 1 / upper;
+    // Lower bounds, which are rare, leave less for the others.
+    if (fill(high) > 1)
+        for (double middle = high / 2; middle > low && middle < high; middle = low + (high - low) / 2)
+            (fill(middle) > 1 ? high : low) = middle;
+    const double sum = fill(high);
+    for (double& fraction : fractions) fraction /= sum;  // the last bits
+    return fractions;
+}
+
+/// The known limits of one direction.
+struct Known {
+    double sum = 0, number = 0;
+    void add(double limit) {
+        if (limit == 0 || std::isinf(limit)) return;
+        sum += limit;
+        ++number;
+    }
+    double mean_or(double other) const { return number > 0 ? sum / number : other; }
+};
 
 }  // namespace
 
-std::vector<double> split_fractions(std::span<const SplitMember> members) {
-    const bool anybody =
-        std::any_of(members.begin(), members.end(), [](const SplitMember& m) { return m.reduces; });
-    if (!anybody) throw Error(ErrorKind::invalid_argument, "nobody in the group can reduce");
-    const std::vector<double> bandwidths = fill_bandwidths(members);
-    const auto receivers = static_cast<double>(
-        std::count_if(members.begin(), members.end(), [](const auto& m) { return m.contributes; }));
-    std::vector<Bounds> bounds(members.size());
-    const auto fits = [&](double xi) {
-        for (std::size_t i = 0; i < members.size(); ++i)
-            bounds[i] = bounds_of(members[i], bandwidths[i], receivers, xi);
-        return feasible(bounds);
-    };
-    double high = 1.0 / *std::max_element(bandwidths.begin(), bandwidths.end());
-    while (!fits(high)) high *= 2;
-    double low = 0;
-    for (int i = 0; i < 200 && low < high; ++i) {
-        const double middle = low + (high - low) / 2;
-        (fits(middle) ? high : low) = middle;
+std::vector<SplitMember> with_known_limits(std::span<const SplitMember> members) {
+    check_limits(members);
+    Known up, down;
+    for (const SplitMember& member : members) {
+        up.add(member.upload);
+        down.add(member.download);
     }
-    fits(high);
-    // Where the slowest member binds, the upper bounds add up to more than 1: share in proportion to them.
-    double sum = 0;
-    for (const Bounds& b : bounds) sum += b.upper;
-    std::vector<double> fractions;
-    for (const Bounds& b : bounds)
-        fractions.push_back(std::clamp(b.upper / sum, b.lower, std::max(b.lower, b.upper)));
-    const double total = std::accumulate(fractions.begin(), fractions.end(), 0.0);
-    for (double& fraction : fractions) fraction /= total;
-    return fractions;
+    const double upload = up.mean_or(down.mean_or(kUnknownLimit));
+    const double download = down.mean_or(up.mean_or(kUnknownLimit));
+    std::vector<SplitMember> known(members.begin(), members.end());
+    for (SplitMember& member : known) {
+        const double none = std::numeric_limits<double>::infinity();
+        if (member.upload == 0) member.upload = member.reduces ? upload : none;
+        if (member.download == 0) member.download = member.reduces ? download : none;
+    }
+    return known;
+}
+
+WorkSplit split_shortest(std::span<const SplitMember> members) {
+    check_limits(members);
+    if (std::none_of(members.begin(), members.end(), [](const SplitMember& m) { return m.reduces; }))
+        throw Error(ErrorKind::invalid_argument, "nobody in the group can reduce");
+    Intervals intervals(members);
+    WorkSplit split;
+    split.seconds = shortest(intervals, 1 / fastest(members));
+    intervals.fit(split.seconds);
+    split.fractions = share_out(intervals.bounds());
+    split.passes = intervals.passes();
+    return split;
+}
+
+std::vector<double> split_fractions(std::span<const SplitMember> members) {
+    return split_shortest(with_known_limits(members)).fractions;
 }
 
 std::vector<std::size_t> split_work(std::size_t elements, std::span<const SplitMember> members,
@@ -134,17 +235,48 @@ std::vector<std::size_t> split_work(std::size_t elements, std::span<const SplitM
 }
 
 double split_cost(std::span<const double> fractions, std::span<const SplitMember> members) {
-    const std::vector<double> bandwidths = fill_bandwidths(members);
-    const auto receivers = static_cast<double>(
-        std::count_if(members.begin(), members.end(), [](const auto& m) { return m.contributes; }));
+    const std::vector<SplitMember> known = with_known_limits(members);
+    const std::vector<SplitLoad> loads = split_loads(fractions, members);
     double cost = 0;
-    for (std::size_t i = 0; i < members.size(); ++i) {
-        if (bandwidths[i] == 0) continue;
-        const double load =
-            members[i].contributes ? 1 + (receivers - 2) * fractions[i] : receivers * fractions[i];
-        cost = std::max(cost, load / bandwidths[i]);
+    for (std::size_t i = 0; i < known.size(); ++i) {
+        if (loads[i].upload > 0) cost = std::max(cost, loads[i].upload / known[i].upload);
+        if (loads[i].download > 0) cost = std::max(cost, loads[i].download / known[i].download);
     }
     return cost;
+}
+
+std::vector<SplitLoad> split_loads(std::span<const double> fractions, std::span<const SplitMember> members) {
+    const Crowd crowd = count(members);
+    std::vector<SplitLoad> loads;
+    for (std::size_t i = 0; i < members.size(); ++i)
+        loads.push_back(
+            {upload_of(members[i], crowd).at(fractions[i]), download_of(members[i], crowd).at(fractions[i])});
+    return loads;
+}
+
+std::vector<double> equal_split(std::span<const SplitMember> members) {
+    const auto reducers = static_cast<double>(
+        std::count_if(members.begin(), members.end(), [](const SplitMember& m) { return m.reduces; }));
+    if (reducers == 0) throw Error(ErrorKind::invalid_argument, "nobody in the group can reduce");
+    std::vector<double> fractions;
+    for (const SplitMember& member : members) fractions.push_back(member.reduces ? 1 / reducers : 0);
+    return fractions;
+}
+
+std::vector<double> best_server_split(std::span<const SplitMember> members) {
+    std::vector<double> best;
+    double best_cost = 0;
+    for (std::size_t server = 0; server < members.size(); ++server) {
+        if (!members[server].reduces) continue;
+        std::vector<double> fractions(members.size(), 0);
+        fractions[server] = 1;
+        const double cost = split_cost(fractions, members);
+        if (!best.empty() && cost >= best_cost) continue;
+        best = std::move(fractions);
+        best_cost = cost;
+    }
+    if (best.empty()) throw Error(ErrorKind::invalid_argument, "nobody in the group can reduce");
+    return best;
 }
 
 }  // namespace shoal::collective

@@ -87,7 +87,9 @@ class BytePipe {
 
     virtual std::uint64_t bytes_sent() const = 0;      ///< on the wire
     virtual std::uint64_t bytes_received() const = 0;  ///< on the wire
-    virtual std::string remote_address() const = 0;    ///< for logs
+    /// Of bytes_sent, what the other machine has not acknowledged yet.
+    virtual std::uint64_t bytes_on_the_way() const { return 0; }
+    virtual std::string remote_address() const = 0;  ///< for logs
 };
 
 }  // namespace shoal::net

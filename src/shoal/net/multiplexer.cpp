@@ -159,6 +159,7 @@ ConnectionInfo Multiplexer::info() const {
     info.remote_address = pipe_->remote_address();
     info.dialled_by_us = dialled_by_us_;
     info.bytes_sent = pipe_->bytes_sent();
+    info.bytes_delivered = info.bytes_sent - std::min(info.bytes_sent, pipe_->bytes_on_the_way());
     info.bytes_received = pipe_->bytes_received();
     info.round_trip = round_trip_;
     return info;

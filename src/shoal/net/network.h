@@ -86,7 +86,8 @@ struct ConnectionInfo {
     PeerId peer;
     std::string remote_address;  ///< as seen by this side, for logs
     bool dialled_by_us = false;
-    std::uint64_t bytes_sent = 0;  ///< on the wire, TLS included
+    std::uint64_t bytes_sent = 0;       ///< on the wire, TLS included
+    std::uint64_t bytes_delivered = 0;  ///< of those, what the other machine has acknowledged
     std::uint64_t bytes_received = 0;
     Duration round_trip{0};  ///< smoothed; 0 until measured
 };

@@ -2,9 +2,11 @@
 
 #include <asio/redirect_error.hpp>
 #include <asio/use_awaitable.hpp>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string_view>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "shoal/net/network.h"
@@ -50,6 +52,14 @@ void prepare(tcp::socket& socket) {
     constexpr std::string_view bbr = "bbr";
     ::setsockopt(descriptor, IPPROTO_TCP, TCP_CONGESTION, bbr.data(), static_cast<socklen_t>(bbr.size()));
     ::setsockopt(descriptor, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kUnsentBytes, sizeof kUnsentBytes);
+}
+
+std::uint64_t unacknowledged(const tcp::socket& socket) {
+    int bytes = 0;
+    // Asio gives the descriptor of a constant socket to nobody.
+    const int descriptor = const_cast<tcp::socket&>(socket).native_handle();
+    if (::ioctl(descriptor, SIOCOUTQ, &bytes) != 0 || bytes < 0) return 0;
+    return static_cast<std::uint64_t>(bytes);
 }
 
 Error lost(const std::error_code& code) {

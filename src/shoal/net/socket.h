@@ -27,6 +27,9 @@ Error lost(const std::error_code& code);
 /// "10.0.0.1:31337", "[::1]:31337"; empty if the socket is not connected.
 std::string remote_address_of(const tcp::socket& socket);
 
+/// Bytes in the kernel that the other machine has not acknowledged; 0 if the system does not say.
+std::uint64_t unacknowledged(const tcp::socket& socket);
+
 /// Sends the whole batch from its views. The views are only looked at within calls of the system, so they may
 /// be detached while this waits.
 awaitable<void> send_batch(tcp::socket& socket, OutgoingBatch& batch, std::uint64_t& sent);

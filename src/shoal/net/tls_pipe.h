@@ -28,6 +28,7 @@ class TlsPipe final : public BytePipe {
     void close() override;
     std::uint64_t bytes_sent() const override { return sent_; }
     std::uint64_t bytes_received() const override { return received_; }
+    std::uint64_t bytes_on_the_way() const override { return unacknowledged(socket_); }
     std::string remote_address() const override { return remote_address_; }
 
   private:

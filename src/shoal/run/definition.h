@@ -81,7 +81,9 @@ struct AveragingSection {
     std::string state_codec = "fp32";  ///< of the state that newcomers load
     std::int64_t chunk_elements = 65536;
     std::int64_t maximum_group = 64;
-    double bandwidth = 0;        ///< megabits per second of this peer; 0: unknown, counts as the mean
+    double bandwidth = 0;  ///< megabits per second of this peer, both ways; 0: as measured
+    double upload = 0;     ///< megabits per second of one way; 0: as `bandwidth`
+    double download = 0;
     double join_timeout = 5;     ///< seconds
     double stall_timeout = 1.5;  ///< seconds
 };

@@ -1,5 +1,6 @@
 #include "shoal/run/node.h"
 
+#include <algorithm>
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/cancellation_signal.hpp>
 #include <asio/co_spawn.hpp>
@@ -21,6 +22,9 @@ namespace {
 
 constexpr double kBytesPerMegabit = 125'000;
 constexpr Duration kMaximumGoodbye = 5s;
+/// How often a newcomer asks for the speed of its line, for how long each way, and how long that may take.
+constexpr int kLineProbes = 5;
+constexpr Duration kLineProbe = 300ms, kLineProbeDeadline = 10s, kLineProbePause = 2s;
 
 /// The folder, unless nobody shall know that this peer ever was.
 std::optional<PeerFolder> open_folder(const RunDefinition& definition, const NodeOptions& options) {
@@ -45,6 +49,12 @@ std::vector<net::Endpoint> parse_endpoints(const std::vector<std::string>& texts
     std::vector<net::Endpoint> endpoints;
     for (const std::string& text : texts) endpoints.push_back(net::Endpoint::parse(text));
     return endpoints;
+}
+
+/// One way of this peer's line, as the run file has it; 0 if it does not.
+double bytes_per_second(double one_way, double both_ways) {
+    const double megabits = one_way > 0 ? one_way : both_ways;
+    return megabits > 0 ? std::max(megabits * kBytesPerMegabit, collective::kMinimumBandwidth) : 0;
 }
 
 collective::Role role_of(const RunDefinition& definition, Purpose purpose) {
@@ -127,7 +137,8 @@ Node::Node(RunDefinition definition, NodeOptions options)
     averaging.small_below = static_cast<std::size_t>(d.averaging.small_below);
     averaging.role = role();
     averaging.signer = std::make_shared<KeyPair>(p.key);
-    averaging.bandwidth = d.averaging.bandwidth * kBytesPerMegabit;
+    averaging.upload = bytes_per_second(d.averaging.upload, d.averaging.bandwidth);
+    averaging.download = bytes_per_second(d.averaging.download, d.averaging.bandwidth);
     averaging.chunk_elements = static_cast<std::size_t>(d.averaging.chunk_elements);
     averaging.maximum_group = static_cast<std::size_t>(d.averaging.maximum_group);
     averaging.join_timeout = from_seconds(d.averaging.join_timeout);
@@ -179,6 +190,7 @@ awaitable<void> Node::live(std::function<awaitable<void>(Node&)> work) {
         // Whoever was told where the others are must not begin a run of its own because they are slow to
         // answer.
         if (parts_->options.purpose != Purpose::meeting) co_await parts_->bootstrap->until_met();
+        if (parts_->averager && !parts_->options.observer) parts_->tasks.spawn(probe_line());
         co_await work(*this);
     } catch (...) {
         failure = std::current_exception();
@@ -241,6 +253,29 @@ awaitable<void> Node::stop() {
         p.metrics.note("stopped", nothing);
     }
     co_await net::shut_down(p.network);
+}
+
+/// A newcomer asks one peer after the other how fast its line is, so that its first share is no guess. Later
+/// rounds tell more.
+awaitable<void> Node::probe_line() {
+    Parts& p = *parts_;
+    const auto known = [&p] { return p.averager->upload() > 0 && p.averager->download() > 0; };
+    for (int attempt = 0; attempt < kLineProbes && !known(); ++attempt) {
+        const std::vector<net::ConnectionInfo> connections = p.network->connections();
+        if (!connections.empty()) {
+            const PeerId peer = connections[p.random.below(connections.size())].peer;
+            try {
+                const TimePoint deadline = p.clock.now() + kLineProbeDeadline;
+                const Bandwidth found =
+                    co_await measure_bandwidth(*p.network, p.clock, peer, kLineProbe, deadline);
+                p.averager->observe_line(found.up, found.down);
+            } catch (const Error& error) {
+                if (error.kind() == ErrorKind::cancelled) throw;
+                p.options.log.debug(std::string("no measure of the line: ") + error.what());
+            }
+        }
+        co_await p.clock.sleep_for(kLineProbePause);
+    }
 }
 
 awaitable<void> Node::feed_metrics() {

@@ -87,6 +87,7 @@ class Node {
     awaitable<void> start();
     awaitable<void> stop();
     awaitable<void> feed_metrics();
+    awaitable<void> probe_line();
     std::unique_ptr<Parts> parts_;
 };
 

@@ -103,6 +103,11 @@ Check sha256_or_empty() {
     };
 }
 
+/// Megabits per second, or 0. Within what a join may say (collective::kMaximumBandwidth).
+Check line_rate() {
+    return range(Bound::closed, 0, 1e9, Bound::closed);
+}
+
 /// A name that goes into keys, file names and messages.
 Check plain_name(std::size_t maximum) {
     return [=](const Value& value) -> std::string {
@@ -314,8 +319,12 @@ void add_step_fields(std::vector<Field>& all) {
              "numbers in one message")
         .add("maximum_group", &AveragingSection::maximum_group, shared, between(2, static_cast<std::int64_t>(collective::kLargestGroup)),
              "peers in one averaging round")
-        .add("bandwidth", &AveragingSection::bandwidth, own, not_negative(),
-             "megabits per second of this peer; 0: unknown", "--bandwidth")
+        .add("bandwidth", &AveragingSection::bandwidth, own, line_rate(),
+             "megabits per second of this peer, up and down; 0: as measured", "--bandwidth")
+        .add("upload", &AveragingSection::upload, own, line_rate(),
+             "megabits per second that this peer can send; 0: as bandwidth", "--upload")
+        .add("download", &AveragingSection::download, own, line_rate(),
+             "megabits per second that this peer can receive; 0: as bandwidth", "--download")
         .add("join_timeout", &AveragingSection::join_timeout, own, range(Bound::open, 0, 3600, Bound::closed),
              "seconds a leader may take to answer, beyond what its peers announced")
         .add("stall_timeout", &AveragingSection::stall_timeout, own,

@@ -173,7 +173,7 @@ std::vector<net::ConnectionInfo> SimulatedHost::connections() const {
         info.peer = peer;
         info.remote_address = remote.host + ":" + std::to_string(remote.port);
         info.dialled_by_us = here == 0;
-        info.bytes_sent = connection->bytes_sent[here];
+        info.bytes_sent = info.bytes_delivered = connection->bytes_sent[here];
         info.bytes_received = connection->bytes_arrived[here];
         info.round_trip = 2 * connection->one_way;
         result.push_back(std::move(info));

@@ -168,7 +168,8 @@ NodePointer Swarm::start(Peer peer, const NodeOptions& options) {
     averaging.run = kSimulatedRun;
     averaging.codec = settings.codec;
     averaging.role = options.role;
-    averaging.bandwidth = std::min(options.upload_bandwidth, options.download_bandwidth);
+    averaging.upload = options.upload_bandwidth;
+    averaging.download = options.download_bandwidth;
     averaging.chunk_elements = settings.chunk_elements;
     averaging.maximum_group = settings.maximum_group;
     averaging.signer = std::make_shared<KeyPair>(node->peer.key);
