@@ -71,6 +71,17 @@ class Train : public testing::Test {
         const std::string line = peer.line_with(", port ");
         return line.substr(line.rfind(' ') + 1);
     }
+    static std::string seed_port(Program& seed) {
+        const std::string line = seed.line_with("listens on port "), mark = "on port ";
+        const std::size_t begin = line.find(mark) + mark.size();
+        return line.substr(begin, line.find(',', begin) - begin);
+    }
+    std::vector<std::filesystem::path> checkpoint_files(const std::string& peer) const {
+        std::vector<std::filesystem::path> found;
+        for (const auto& entry : std::filesystem::directory_iterator(folder_ / (peer + "/checkpoints")))
+            found.push_back(entry.path());
+        return found;
+    }
     /// The events of one kind in a peer's metrics, in order.
     std::vector<nlohmann::json> events(const std::string& peer, const std::string& kind) const {
         std::vector<nlohmann::json> found;
@@ -307,6 +318,70 @@ TEST_F(Train, an_address_that_nobody_answers_at_is_named_while_it_goes_on_trying
     peer->error_with("127.0.0.1:1: connection refused");
     peer->signal(SIGINT);
     EXPECT_EQ(peer->wait(), 0);
+}
+
+TEST_F(Train, a_peer_whose_settings_differ_ends_and_names_the_setting_though_it_met_only_a_plain_seed) {
+    Program seed(program_folder() / "shoal", {"seed", "--folder", "seed", "--listen", "127.0.0.1"},
+                 folder_.path());
+    const std::vector<std::string> there = {"--bootstrap", "127.0.0.1:" + seed_port(seed)};
+    auto a = start("a", there);
+    auto b = start("b", there);
+    a->line_with("by 2 peers");
+    std::vector<std::string> other = there;
+    other.insert(other.end(), {"--set", "schedule.learning_rate=0.002"});
+    auto differing = start("c", other);
+    EXPECT_EQ(differing->wait(), 2);
+    const std::string said = differing->errors();
+    EXPECT_NE(said.find("shoal: error: the run's schedule.learning_rate differs: ours 0.002, theirs 0.001"),
+              std::string::npos)
+        << said;
+    EXPECT_TRUE(events("c", "step").empty()) << "it never began a run of its own";
+    EXPECT_TRUE(events("c", "micro_batch").empty());
+    EXPECT_TRUE(checkpoint_files("c").empty());
+    for (auto* peer : {a.get(), b.get()}) {
+        peer->signal(SIGTERM);
+        EXPECT_EQ(peer->wait(), 0) << "the others are not disturbed: " << peer->errors();
+    }
+}
+
+TEST_F(Train, an_address_that_refuses_for_a_setting_ends_it_at_once) {
+    auto a = start("a", {});
+    const std::string there = "127.0.0.1:" + port_of(*a);
+    const struct {
+        const char *setting, *message;
+    } cases[] = {
+        {"averaging.codec=fp32", "the run's averaging.codec differs: ours \"fp32\", theirs \"fp16\""},
+        {"run.name=other", "the run's run.name differs: ours \"other\", theirs \"train-test\""},
+    };
+    for (const auto& [setting, message] : cases) {
+        auto differing = start("b", {"--set", setting, "--bootstrap", there, "--bootstrap", "127.0.0.1:1"});
+        EXPECT_EQ(differing->wait(), 2);
+        const std::string said = differing->errors();
+        EXPECT_NE(said.find("shoal: error: " + there + ": " + message), std::string::npos) << said;
+    }
+}
+
+TEST_F(Train, a_seed_with_the_run_file_compares_settings_and_answers_status) {
+    Program seed(program_folder() / "shoal",
+                 {"seed", "run.toml", "--folder", "seed", "--listen", "127.0.0.1"}, folder_.path());
+    const std::string there = "127.0.0.1:" + seed_port(seed);
+    auto a = start("a", {"--bootstrap", there});
+    a->line_with("step 2/");
+    auto differing = start("b", {"--set", "optimizer.name=sgd", "--bootstrap", there});
+    EXPECT_EQ(differing->wait(), 2);
+    EXPECT_NE(differing->errors().find("optimizer.name differs: ours \"sgd\", theirs \"adamw\""),
+              std::string::npos)
+        << differing->errors();
+    Program status(program_folder() / "shoal", {"status", "--bootstrap", there}, folder_.path());
+    EXPECT_EQ(status.wait(), 0) << status.errors();
+    EXPECT_NE(status.output().find("run train-test: step "), std::string::npos) << status.output();
+    Program other(program_folder() / "shoal",
+                  {"seed", "run.toml", "--folder", "other", "--listen", "127.0.0.1", "--set", "run.steps=7",
+                   "--bootstrap", there},
+                  folder_.path());
+    EXPECT_EQ(other.wait(), 2);
+    EXPECT_NE(other.errors().find("run.steps differs: ours 7, theirs 100000"), std::string::npos)
+        << other.errors();
 }
 
 // The reader below is made from the description of the format alone, and uses PyTorch for the tensors.

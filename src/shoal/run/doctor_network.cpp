@@ -140,8 +140,7 @@ class Examination {
         else if (address.state == State::ourselves)
             say(note, "bootstrap", where + " is this very peer");
         else
-            say(wrong, "bootstrap",
-                address.cause.empty() ? where + ": no answer within 8 s" : where + ": " + address.cause,
+            say(wrong, "bootstrap", address.cause.empty() ? where + ": no answer within 8 s" : address.cause,
                 "is a peer running there, is its port open in the firewalls between (TCP and UDP), is the "
                 "name right?");
     }

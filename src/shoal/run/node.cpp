@@ -21,6 +21,8 @@ namespace {
 
 constexpr double kBytesPerMegabit = 125'000;
 constexpr Duration kMaximumGoodbye = 5s;
+/// Until it is said that no bootstrap address answers, and from then on.
+constexpr Duration kFirstReminder = 10s, kNextReminder = 60s;
 
 /// The folder, unless nobody shall know that this peer ever was.
 std::optional<PeerFolder> open_folder(const RunDefinition& definition, const NodeOptions& options) {
@@ -47,6 +49,11 @@ std::vector<net::Endpoint> parse_endpoints(const std::vector<std::string>& texts
     return endpoints;
 }
 
+net::AgreedSettings settings_to_compare(const RunDefinition& definition, const NodeOptions& options) {
+    const bool compares = options.purpose != Purpose::meeting || options.of_one_run;
+    return compares ? agreed_settings(definition) : net::AgreedSettings();
+}
+
 collective::Role role_of(const RunDefinition& definition, Purpose purpose) {
     if (purpose == Purpose::averaging) return collective::Role::auxiliary;
     return definition.network.client_mode ? collective::Role::client : collective::Role::full;
@@ -64,7 +71,7 @@ struct Node::Parts {
           key(options.observer ? KeyPair::generate() : KeyPair::load_or_create(definition.key_file())),
           id(key.peer_id()),
           name(definition.peer.name.empty() ? id.short_name() : definition.peer.name),
-          agreed(options.purpose == Purpose::meeting ? net::AgreedSettings() : agreed_settings(definition)),
+          agreed(settings_to_compare(definition, options)),
           io(1),
           signals(io),
           random(Random::from_entropy()),
@@ -92,6 +99,7 @@ struct Node::Parts {
     std::unique_ptr<DirectoryOwner> directory;
     std::shared_ptr<void> probes;
     std::unique_ptr<Bootstrap> bootstrap;
+    std::unique_ptr<Membership> membership;  ///< nothing for the purpose `meeting`
     std::shared_ptr<collective::ProgressTracker> progress;
     std::shared_ptr<collective::Averager> averager;
     TaskGroup tasks;
@@ -118,8 +126,10 @@ Node::Node(RunDefinition definition, NodeOptions options)
     collective::ProgressSettings progress;
     progress.run = d.run.name;
     progress.target_batch_size = static_cast<Samples>(d.run.target_batch_size);
-    p.progress = collective::make_progress_tracker(*p.network, p.directory->get(), p.clock,
+    p.membership = std::make_unique<Membership>(*p.network, p.clock, d.run.name, p.options.log);
+    p.progress = collective::make_progress_tracker(p.membership->network(), p.directory->get(), p.clock,
                                                    std::move(progress), p.options.log);
+    p.membership->watch(*p.progress);
     collective::AveragerSettings averaging;
     averaging.run = d.run.name;
     averaging.codec = d.averaging.codec;
@@ -131,8 +141,8 @@ Node::Node(RunDefinition definition, NodeOptions options)
     averaging.join_timeout = from_seconds(d.averaging.join_timeout);
     averaging.stall_timeout = from_seconds(d.averaging.stall_timeout);
     averaging.probe = p.options.probe;
-    p.averager =
-        collective::make_averager(*p.network, p.clock, p.random.split(), std::move(averaging), p.options.log);
+    p.averager = collective::make_averager(p.membership->network(), p.clock, p.random.split(),
+                                           std::move(averaging), p.options.log);
 }
 
 Node::~Node() = default;
@@ -174,10 +184,10 @@ awaitable<void> Node::live(std::function<awaitable<void>(Node&)> work) {
     std::exception_ptr failure;
     try {
         co_await start();
-        // Whoever was told where the others are must not begin a run of its own because they are slow to
-        // answer.
-        if (parts_->options.purpose != Purpose::meeting) co_await parts_->bootstrap->until_met();
-        co_await work(*this);
+        if (parts_->membership)
+            co_await take_part(std::move(work));
+        else
+            co_await work(*this);
     } catch (...) {
         failure = std::current_exception();
     }
@@ -193,11 +203,40 @@ awaitable<void> Node::live(std::function<awaitable<void>(Node&)> work) {
     if (failure) std::rethrow_exception(failure);
 }
 
+/// Whoever was told where the others are must not begin a run of its own because they are slow to answer.
+awaitable<void> Node::meet() {
+    Parts& p = *parts_;
+    Duration patience = kFirstReminder;
+    while (!p.bootstrap->met()) {
+        awaitable<void> meeting = p.bootstrap->until_met();
+        const bool met =
+            co_await shoal::detail::ends_in_time(p.clock, p.clock.now() + patience, std::move(meeting));
+        if (met) break;
+        const std::string causes = p.bootstrap->causes();
+        p.options.log.warning("waiting for a bootstrap address: " +
+                              (causes.empty() ? std::string("none has answered so far") : causes));
+        patience = kNextReminder;
+    }
+}
+
+awaitable<void> Node::work_to_end(std::function<awaitable<void>(Node&)> work) {
+    co_await work(*this);
+    parts_->membership->end();
+}
+
+awaitable<void> Node::take_part(std::function<awaitable<void>(Node&)> work) {
+    co_await meet();
+    TaskGroup both(parts_->io.get_executor());
+    both.spawn(work_to_end(std::move(work)));
+    both.spawn(parts_->membership->until_refused());
+    co_await both.join();
+}
+
 awaitable<void> Node::start() {
     Parts& p = *parts_;
     if (!p.options.observer) {
         ProbeSettings probes;
-        probes.run = p.options.purpose == Purpose::meeting ? std::string() : p.definition.run.name;
+        probes.run = p.definition.run.name;
         probes.name = p.name;
         p.probes = serve_probes(*p.network, p.clock, std::move(probes), p.options.log);
         p.observing = p.network->observe([&p](const PeerId& peer, bool connected, const std::string& cause) {
@@ -291,7 +330,7 @@ Clock& Node::clock() {
 }
 
 net::Network& Node::network() {
-    return *parts_->network;
+    return parts_->membership ? parts_->membership->network() : *parts_->network;
 }
 
 dht::Directory& Node::directory() {
@@ -314,6 +353,11 @@ collective::ProgressTracker& Node::progress() {
 collective::Averager& Node::averager() {
     if (!parts_->averager) throw Error(ErrorKind::invalid_argument, "this peer takes part in no run");
     return *parts_->averager;
+}
+
+Membership& Node::membership() {
+    if (!parts_->membership) throw Error(ErrorKind::invalid_argument, "this peer takes part in no run");
+    return *parts_->membership;
 }
 
 collective::TrainingSettings Node::training_settings() const {

@@ -9,6 +9,7 @@
 #include "shoal/train/checkpoint_writer.h"
 #include "shoal/train/console.h"
 #include "shoal/train/fault_injection.h"
+#include "shoal/train/gated_compute.h"
 #include "shoal/train/settings.h"
 
 namespace shoal::train {
@@ -24,11 +25,13 @@ class TrainingProgram {
           probe_(std::move(probe)),
           compute_(source, optimizer, schedule_settings(node.definition()), node.clock(),
                    compute_settings(node.definition())),
+          gated_(compute_, node.membership()),
           checkpoints_(node.definition(), node.agreed(), source, compute_, node.executor(), node.log()),
           console_(static_cast<Step>(node.definition().run.steps)) {
         observers_.add(node.metrics());
         observers_.add(checkpoints_);
         observers_.add(console_);
+        observers_.add(gated_);
     }
 
     awaitable<void> run() {
@@ -39,7 +42,7 @@ class TrainingProgram {
         transfer.probe = settings.probe = probe_;
         const auto peer =
             collective::make_training_peer(node_.network(), node_.clock(), node_.averager(), node_.progress(),
-                                           &compute_, transfer, settings, observers_, node_.log());
+                                           &gated_, transfer, settings, observers_, node_.log());
         std::exception_ptr ending;
         try {
             co_await peer->run(start);
@@ -94,6 +97,7 @@ class TrainingProgram {
     run::Node& node_;
     collective::PhaseProbe probe_;
     optim::LocalCompute compute_;
+    GatedCompute gated_;
     CheckpointWriter checkpoints_;
     Console console_;
     run::ObserverList observers_;
