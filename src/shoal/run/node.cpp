@@ -21,6 +21,8 @@ namespace {
 
 constexpr double kBytesPerMegabit = 125'000;
 constexpr Duration kMaximumGoodbye = 5s;
+/// What a peer says when it ends in order (net/tcp_node.cpp).
+constexpr const char* kGoodbye = "the peer shuts down";
 /// Until it is said that no bootstrap address answers, and from then on.
 constexpr Duration kFirstReminder = 10s, kNextReminder = 60s;
 
@@ -77,6 +79,22 @@ struct Node::Parts {
           random(Random::from_entropy()),
           metrics(folder ? folder->metrics_file() : std::filesystem::path(), clock, options.log),
           tasks(io.get_executor()) {}
+
+    /// A connection has come up, or the last one to a peer has ended.
+    void tell_of(const PeerId& peer, bool connected, const std::string& cause) {
+        const std::string who = "peer " + peer.short_name();
+        const bool named = cause.starts_with(who);  // errors of the network name the peer as a rule
+        const bool left = cause.find(kGoodbye) != std::string::npos;
+        options.log.info(connected ? who + " connected"
+                         : left    ? who + " left"
+                         : named   ? cause
+                                   : who + ": " + cause);
+        Metrics::Fields fields;
+        fields.emplace_back("peer", peer.short_name());
+        fields.emplace_back("state", connected ? "connected" : left ? "left" : "lost");
+        if (!connected) fields.emplace_back("cause", cause);
+        metrics.note("peer", fields);
+    }
 
     RunDefinition definition;
     NodeOptions options;
@@ -240,22 +258,15 @@ awaitable<void> Node::start() {
         probes.name = p.name;
         p.probes = serve_probes(*p.network, p.clock, std::move(probes), p.options.log);
         p.observing = p.network->observe([&p](const PeerId& peer, bool connected, const std::string& cause) {
-            const std::string name = "peer " + peer.short_name();
-            const bool named = cause.starts_with(name);  // errors of the network name the peer as a rule
-            p.options.log.info(connected ? name + " connected" : named ? cause : name + ": " + cause);
-            std::vector<std::pair<std::string, std::string>> fields;
-            fields.emplace_back("peer", peer.short_name());
-            fields.emplace_back("state", connected ? "connected" : "lost");
-            if (!connected) fields.emplace_back("cause", cause);
-            p.metrics.note("peer", fields);
+            p.tell_of(peer, connected, cause);
         });
-        std::vector<std::pair<std::string, std::string>> fields;
+        Metrics::Fields fields;
         fields.emplace_back("run", p.definition.run.name);
         fields.emplace_back("name", p.name);
         fields.emplace_back("peer", p.id.hex());
         fields.emplace_back("role", std::string(to_string(role())));
-        fields.emplace_back("port", std::to_string(port()));
-        fields.emplace_back("metrics_port", std::to_string(metrics_port()));
+        fields.emplace_back("port", std::int64_t{port()});
+        fields.emplace_back("metrics_port", std::int64_t{metrics_port()});
         p.metrics.note("started", fields);
     }
     p.bootstrap->start();
@@ -274,7 +285,7 @@ awaitable<void> Node::stop() {
     p.probes.reset();
     p.observing.reset();
     if (!p.options.observer) {
-        const std::vector<std::pair<std::string, std::string>> nothing;
+        const Metrics::Fields nothing;
         p.metrics.note("stopped", nothing);
     }
     co_await net::shut_down(p.network);
