@@ -120,6 +120,7 @@ struct Node::Parts {
     std::unique_ptr<Membership> membership;  ///< nothing for the purpose `meeting`
     std::shared_ptr<collective::ProgressTracker> progress;
     std::shared_ptr<collective::Averager> averager;
+    std::exception_ptr work_failure;
     TaskGroup tasks;
     std::shared_ptr<void> observing;
 };
@@ -238,8 +239,13 @@ awaitable<void> Node::meet() {
 }
 
 awaitable<void> Node::work_to_end(std::function<awaitable<void>(Node&)> work) {
-    co_await work(*this);
+    try {
+        co_await work(*this);
+    } catch (...) {
+        parts_->work_failure = std::current_exception();
+    }
     parts_->membership->end();
+    if (parts_->work_failure) std::rethrow_exception(parts_->work_failure);
 }
 
 awaitable<void> Node::take_part(std::function<awaitable<void>(Node&)> work) {
@@ -247,7 +253,14 @@ awaitable<void> Node::take_part(std::function<awaitable<void>(Node&)> work) {
     TaskGroup both(parts_->io.get_executor());
     both.spawn(work_to_end(std::move(work)));
     both.spawn(parts_->membership->until_refused());
-    co_await both.join();
+    try {
+        co_await both.join();
+    } catch (...) {
+        // After a signal a join tells of the cancellation only; what went wrong on the way out counts more.
+        const std::exception_ptr failure = parts_->work_failure;
+        if (failure && !is_cancellation(failure)) std::rethrow_exception(failure);
+        throw;
+    }
 }
 
 awaitable<void> Node::start() {
