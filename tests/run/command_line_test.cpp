@@ -253,7 +253,7 @@ TEST(Doctor, AMissingVocabularyIsSaidOnce) {
 
 TEST(CommandLine, WhatIsNotExpectedIsNamedInTheOrderInWhichItWasGiven) {
     const TemporaryFolder folder;
-    const Result result = shoal({"seed", "--steps", "3"}, folder.path());
+    const Result result = shoal({"seed", "run.toml", "--steps", "3"}, folder.path());
     EXPECT_EQ(result.code, 2);
     EXPECT_TRUE(contains(result.errors, "shoal: error: not expected: --steps 3\n")) << result.errors;
 }
