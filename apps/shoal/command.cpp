@@ -137,6 +137,12 @@ int run_program(int argc, char** argv, const std::vector<Command>& commands,
         app.parse(argc, argv);
     } catch (const CLI::Success& help) {
         return app.exit(help);
+    } catch (const CLI::ExtrasError&) {
+        // CLI11's own words name them from the last to the first.
+        const CLI::App* where = deepest(&app);
+        std::string extras;
+        for (const std::string& one : app.remaining(true)) extras += (extras.empty() ? "" : " ") + one;
+        return print_error("not expected: " + extras + "\nTry `" + full_name(where) + " --help`.", kBadInput);
     } catch (const CLI::ParseError& error) {
         const CLI::App* where = deepest(&app);
         return print_error(std::string(error.what()) + "\nTry `" + full_name(where) + " --help`.", kBadInput);

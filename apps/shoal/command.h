@@ -1,6 +1,7 @@
 // What a sub-command is, and how a program runs them: help, errors, exit codes.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -59,6 +60,9 @@ Command bench_command();
 /// Becomes shoal-torch if the first word of the command line is one of its sub-commands; returns if it is
 /// not. Throws Error(system) if that program is not there.
 void hand_over(int argc, char** argv);
+/// The file of shoal-torch. Throws Error(system) if it is neither beside this program nor where an
+/// installation puts it.
+std::filesystem::path torch_program();
 /// Those sub-commands, for the help.
 const std::vector<Command>& handed_over();
 

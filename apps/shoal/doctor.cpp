@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "shoal/command.h"
+#include "shoal/examine_model.h"
 #include "shoal/run_options.h"
 
 namespace shoal::app {
@@ -17,7 +18,12 @@ int examine(const RunOptions& options, const LogOptions& log, bool json) {
     const std::vector<run::Finding> about_folder = {run::judge_folder(definition.peer_folder())};
     const std::vector<run::Finding> about_data =
         options.file().empty() ? std::vector<run::Finding>() : run::judge_files(definition);
-    for (const auto& more : {about_folder, about_file, about_data,
+    // A model of one's own is tried where all that can be seen without libtorch is in order.
+    std::vector<run::Finding> about_model;
+    if (definition.model.kind == "torchscript" && !options.file().empty() &&
+        !run::something_is_wrong(about_file) && !run::something_is_wrong(about_data))
+        about_model.push_back(examine_model(options.file(), options.overrides()));
+    for (const auto& more : {about_folder, about_file, about_data, about_model,
                              run::try_network(definition, log.log("doctor", LogLevel::error))})
         findings.insert(findings.end(), more.begin(), more.end());
     std::fputs((json ? run::to_json(findings) + "\n" : run::to_text(findings)).c_str(), stdout);
@@ -37,8 +43,11 @@ Command doctor_command() {
             "written\n"
             "and is free; the run file, as `shoal train` would read it, every problem with its line; whether "
             "its\n"
-            "data, vocabulary and model files are there and look like what they should be; whether the port "
-            "is\n"
+            "data, vocabulary and model files are there and look like what they should be; whether a "
+            "TorchScript\n"
+            "model computes a micro-batch (the contents of data and vocabulary are not read: only `shoal "
+            "train` "
+            "does); whether the port is\n"
             "free for TCP and UDP; each bootstrap address with the cause if it does not answer; and, with "
             "the\n"
             "help of the peers that do, the clock, the bandwidth, and whether this machine can be reached "

@@ -14,8 +14,9 @@ namespace {
 
 constexpr const char* kProgram = "shoal-torch";
 
-/// Beside this program, or where an installation puts it.
-std::filesystem::path find_program() {
+}  // namespace
+
+std::filesystem::path torch_program() {
     std::error_code error;
     const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
     const auto folder = self.parent_path();
@@ -25,8 +26,6 @@ std::filesystem::path find_program() {
                                        ", which is not in " + folder.string() +
                                        ". Build Shoal with libtorch (cmake -DSHOAL_WITH_TORCH=ON)");
 }
-
-}  // namespace
 
 const std::vector<Command>& handed_over() {
     static const std::vector<Command> commands = {
@@ -42,7 +41,7 @@ void hand_over(int argc, char** argv) {
     const std::string word = argv[1];
     const auto& all = handed_over();
     if (std::none_of(all.begin(), all.end(), [&](const Command& one) { return one.name == word; })) return;
-    const auto program = find_program();
+    const auto program = torch_program();
     ::execv(program.c_str(), argv);
     throw Error(ErrorKind::system, "cannot run " + program.string() + ": " + std::strerror(errno));
 }

@@ -22,6 +22,7 @@ void say_where(run::Node& node) {
 
 awaitable<void> stay(run::Node& node) {
     say_where(node);
+    co_await node.bootstrap().until_met();  // throws if all of them refuse this peer
     co_await node.clock().sleep_until(TimePoint::never());
 }
 
@@ -37,8 +38,11 @@ awaitable<void> help_averaging(run::Node& node) {
 int seed(const RunOptions& options, const LogOptions& log, bool auxiliary) {
     run::NodeOptions node_options;
     node_options.purpose = auxiliary ? run::Purpose::averaging : run::Purpose::meeting;
+    node_options.of_one_run = !auxiliary && !options.file().empty();
     node_options.log = log.log("seed", LogLevel::info);
-    run::Node node(options.load(node_options.purpose), node_options);
+    // A run file has to be whole for its settings to be compared.
+    const auto must_hold = node_options.of_one_run ? run::Purpose::averaging : node_options.purpose;
+    run::Node node(options.load(must_hold), node_options);
     node.run(auxiliary ? help_averaging : stay);
     return 0;
 }
@@ -56,8 +60,16 @@ Command seed_command() {
             "It needs little of a machine, but one that can be reached: its port open for TCP and UDP.\n"
             "\n"
             "  shoal seed --port 31337                        a meeting point of any run\n"
+            "  shoal seed run.toml --port 31337               of this run only: refuses peers whose settings "
+            "differ\n"
             "  shoal seed run.toml --auxiliary --port 31337   also adds up gradients for the others of this "
             "run\n"
+            "\n"
+            "Without a run file settings are compared only among those who train; --run NAME then says for "
+            "which run\n"
+            "`shoal status` shows this peer's view. A run file needs no data here, but the vocabulary or the "
+            "model's\n"
+            "file, or their SHA-256 in it.\n"
             "\n"
             "Any peer that can be reached may serve as a bootstrap address; none is a single point of "
             "failure.");

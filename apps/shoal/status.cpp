@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <unistd.h>
 
 #include "shoal/base/async.h"
 #include "shoal/base/error.h"
@@ -19,9 +20,11 @@ struct Display {
 
 void show(const run::SwarmReport& report, const Display& display) {
     const std::string text = display.json ? run::to_json(report) + "\n" : run::to_table(report);
-    // A watched table replaces the one before.
-    if (display.watch && !display.json) std::fputs("\x1b[H\x1b[2J", stdout);
+    // A watched table replaces the one before, on a terminal; elsewhere an empty line parts them.
+    const bool replaces = display.watch && !display.json && ::isatty(STDOUT_FILENO) == 1;
+    if (replaces) std::fputs("\x1b[H\x1b[2J", stdout);
     std::fputs(text.c_str(), stdout);
+    if (display.watch && !display.json && !replaces) std::fputs("\n", stdout);
     std::fflush(stdout);
 }
 
@@ -66,6 +69,10 @@ Command status_command() {
             "  N ahead   at a later step than most: the others are about to follow\n"
             "  loading   downloading the state\n"
             "  DIFFERS   other parameters at the same step: will load the state anew\n"
+            "  silent for N s  has reported nothing for longer than its micro-batches take: dead, frozen or "
+            "cut "
+            "off;\n"
+            "            its speed does not count, and it is forgotten after half a minute\n"
             "Only looks; takes no part. Example: shoal status --bootstrap host:31337 --watch");
         const RunOptions options(app, RunOptions::File::optional, {"run", "network"});
         const LogOptions log(app);

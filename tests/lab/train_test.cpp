@@ -80,6 +80,17 @@ class Train : public testing::Test {
         };
         peer.wait_for(has_come, "came to step " + std::to_string(step));
     }
+    static std::string seed_port(Program& seed) {
+        const std::string line = seed.line_with("listens on port "), mark = "on port ";
+        const std::size_t begin = line.find(mark) + mark.size();
+        return line.substr(begin, line.find(',', begin) - begin);
+    }
+    std::vector<std::filesystem::path> checkpoint_files(const std::string& peer) const {
+        std::vector<std::filesystem::path> found;
+        for (const auto& entry : std::filesystem::directory_iterator(folder_ / (peer + "/checkpoints")))
+            found.push_back(entry.path());
+        return found;
+    }
     /// The events of one kind in a peer's metrics, in order.
     std::vector<nlohmann::json> events(const std::string& peer, const std::string& kind) const {
         std::vector<nlohmann::json> found;
@@ -123,7 +134,7 @@ TEST_F(Train, a_run_that_all_peers_left_goes_on_at_the_same_step_with_the_same_l
     for (const char* name : {"a", "b", "c"}) {
         const auto resumed = events(name, "resumed");
         ASSERT_EQ(resumed.size(), 1U) << name;
-        const std::int64_t step = std::stoll(resumed[0]["step"].get<std::string>());
+        const std::int64_t step = resumed[0]["step"].get<std::int64_t>();
         resumed_at = std::max(resumed_at, step);
         // The signal may have come between an update and its line: then the checkpoint is one step further.
         const auto known = digests.try_emplace(step, resumed[0]["digest"]).first;
@@ -171,6 +182,9 @@ TEST_F(Train, ctrl_c_says_goodbye_and_writes_a_checkpoint) {
     peer->line_with("step 2/");
     peer->signal(SIGINT);
     EXPECT_EQ(peer->wait(), 0);
+    const std::string words = peer->line_with("wrote checkpoint of step ");
+    EXPECT_NE(words.find("a/checkpoints/step-0000"), std::string::npos) << words;
+    EXPECT_NE(words.find(".safetensors, said goodbye"), std::string::npos) << words;
     EXPECT_EQ(events("a", "stopped").size(), 1U);
     EXPECT_FALSE(std::filesystem::is_empty(folder_ / "a/checkpoints"));
 }
@@ -289,7 +303,7 @@ TEST_F(Train, the_console_counts_the_peers_that_contributed_samples) {
                    {"seed", "run.toml", "--auxiliary", "--set", "run.steps=3", "--folder", "helper",
                     "--bootstrap", "127.0.0.1:" + port},
                    folder_.path());
-    EXPECT_NE(peer->line_with("step 3/").find(" samples by 1 peers in "), std::string::npos);
+    EXPECT_NE(peer->line_with("step 3/").find(" samples by 1 peer in "), std::string::npos);
     EXPECT_EQ(peer->wait(), 0) << peer->errors();
 }
 
@@ -320,6 +334,132 @@ TEST_F(Train, an_address_that_nobody_answers_at_is_named_while_it_goes_on_trying
     peer->error_with("127.0.0.1:1: connection refused");
     peer->signal(SIGINT);
     EXPECT_EQ(peer->wait(), 0);
+}
+
+TEST_F(Train, a_peer_whose_settings_differ_ends_and_names_the_setting_though_it_met_only_a_plain_seed) {
+    Program seed(program_folder() / "shoal", {"seed", "--folder", "seed", "--listen", "127.0.0.1"},
+                 folder_.path());
+    const std::vector<std::string> there = {"--bootstrap", "127.0.0.1:" + seed_port(seed)};
+    auto a = start("a", there);
+    auto b = start("b", there);
+    a->line_with("by 2 peers");
+    std::vector<std::string> other = there;
+    other.insert(other.end(), {"--set", "schedule.learning_rate=0.002"});
+    auto differing = start("c", other);
+    EXPECT_EQ(differing->wait(), 2);
+    const std::string said = differing->errors();
+    EXPECT_NE(said.find("shoal: error: the run's schedule.learning_rate differs: ours 0.002, theirs 0.001"),
+              std::string::npos)
+        << said;
+    EXPECT_TRUE(events("c", "step").empty()) << "it never began a run of its own";
+    EXPECT_TRUE(events("c", "micro_batch").empty());
+    EXPECT_TRUE(checkpoint_files("c").empty());
+    for (auto* peer : {a.get(), b.get()}) {
+        peer->signal(SIGTERM);
+        EXPECT_EQ(peer->wait(), 0) << "the others are not disturbed: " << peer->errors();
+    }
+}
+
+TEST_F(Train, an_address_that_refuses_for_a_setting_ends_it_at_once) {
+    auto a = start("a", {});
+    const std::string there = "127.0.0.1:" + port_of(*a);
+    const struct {
+        const char *setting, *message;
+    } cases[] = {
+        {"averaging.codec=fp32", "the run's averaging.codec differs: ours \"fp32\", theirs \"fp16\""},
+        {"run.name=other", "the run's run.name differs: ours \"other\", theirs \"train-test\""},
+    };
+    for (const auto& [setting, message] : cases) {
+        auto differing = start("b", {"--set", setting, "--bootstrap", there, "--bootstrap", "127.0.0.1:1"});
+        EXPECT_EQ(differing->wait(), 2);
+        const std::string said = differing->errors();
+        EXPECT_NE(said.find("shoal: error: " + there + ": " + message), std::string::npos) << said;
+    }
+}
+
+TEST_F(Train, a_seed_with_the_run_file_compares_settings_and_answers_status) {
+    Program seed(program_folder() / "shoal",
+                 {"seed", "run.toml", "--folder", "seed", "--listen", "127.0.0.1"}, folder_.path());
+    const std::string there = "127.0.0.1:" + seed_port(seed);
+    auto a = start("a", {"--bootstrap", there});
+    a->line_with("step 2/");
+    auto differing = start("b", {"--set", "optimizer.name=sgd", "--bootstrap", there});
+    EXPECT_EQ(differing->wait(), 2);
+    EXPECT_NE(differing->errors().find("optimizer.name differs: ours \"sgd\", theirs \"adamw\""),
+              std::string::npos)
+        << differing->errors();
+    Program status(program_folder() / "shoal", {"status", "--bootstrap", there}, folder_.path());
+    EXPECT_EQ(status.wait(), 0) << status.errors();
+    EXPECT_NE(status.output().find("run train-test: step "), std::string::npos) << status.output();
+    Program other(program_folder() / "shoal",
+                  {"seed", "run.toml", "--folder", "other", "--listen", "127.0.0.1", "--set", "run.steps=7",
+                   "--bootstrap", there},
+                  folder_.path());
+    EXPECT_EQ(other.wait(), 2);
+    EXPECT_NE(other.errors().find("run.steps differs: ours 7, theirs 100000"), std::string::npos)
+        << other.errors();
+}
+
+TEST_F(Train, the_end_of_a_run_is_said_and_said_again_by_a_peer_that_is_started_once_more) {
+    auto peer = start("a", {"--set", "run.steps=3"});
+    ASSERT_EQ(peer->wait(), 0) << peer->errors();
+    const std::string words = peer->line_with("the run is complete: step 3, held-out loss ");
+    EXPECT_NE(words.find(", checkpoint a/checkpoints/step-000003.safetensors, digest "), std::string::npos)
+        << words;
+    // Nobody answers at its bootstrap address, and it does not wait for that.
+    auto again = start("a", {"--set", "run.steps=3", "--bootstrap", "127.0.0.1:1"});
+    ASSERT_EQ(again->wait(), 0) << again->errors();
+    const std::string digest = words.substr(words.find("digest "));
+    EXPECT_EQ(again->output(),
+              "the run is complete: step 3, checkpoint "
+              "a/checkpoints/step-000003.safetensors, " +
+                  digest + "\n");
+    EXPECT_EQ(again->errors(), "");
+}
+
+TEST_F(Train, a_peer_says_that_it_waits_before_anybody_is_met_and_whom_it_met) {
+    auto waiting = start("w", {"--bootstrap", "localhost:1"});
+    waiting->line_with("waiting for a bootstrap address: localhost:1");
+    const std::string said = waiting->error_with("connection refused");
+    EXPECT_EQ(said.find("localhost:1"), said.rfind("localhost:1")) << "once: " << said;
+    EXPECT_EQ(waiting->output().find("met peer"), std::string::npos);
+    auto a = start("a", {});
+    const std::string there = "127.0.0.1:" + port_of(*a);
+    auto b = start("b", {"--client", "--bootstrap", there});
+    b->line_with("no port of its own");
+    b->line_with(" at " + there);
+}
+
+TEST_F(Train, a_frozen_peer_shows_as_silent_from_outside) {
+    auto a = start("a", {});
+    const std::string there = "127.0.0.1:" + port_of(*a);
+    auto b = start("b", {"--bootstrap", there});
+    b->line_with("by 2 peers");
+    b->signal(SIGSTOP);
+    Program status(program_folder() / "shoal", {"status", "--watch", "--bootstrap", there}, folder_.path());
+    const std::string line = status.line_with("silent for ");
+    EXPECT_EQ(line.substr(0, 2), "b ") << line;
+    EXPECT_EQ(status.output().find('\x1b'), std::string::npos) << "no terminal, no escape codes";
+    b->signal(SIGKILL);
+}
+
+TEST_F(Train, the_doctor_finds_what_train_would_refuse_of_a_model) {
+    make_script(folder_ / "shapes.pt", "return self.head(images).mean()");
+    make_script(folder_ / "good.pt", "return self.head.weight.sum() * images.mean()");
+    const auto examine = [this](const std::string& model) {
+        Program doctor(program_folder() / "shoal",
+                       {"doctor", "run.toml", "--listen", "127.0.0.1", "--set", "model.kind=torchscript",
+                        "--set", "model.file=" + model},
+                       folder_.path());
+        doctor.wait();
+        return doctor.output();
+    };
+    const std::string bad = examine("shapes.pt"), good = examine("good.pt");
+    EXPECT_NE(bad.find("wrong  model"), std::string::npos) << bad;
+    EXPECT_NE(bad.find("shapes.pt fails in forward: RuntimeError: mat1 and mat2 shapes"), std::string::npos)
+        << bad;
+    EXPECT_EQ(good.find("wrong  model"), std::string::npos) << good;
+    EXPECT_NE(good.find("computes a micro-batch, as it would in training"), std::string::npos) << good;
 }
 
 // The reader below is made from the description of the format alone, and uses PyTorch for the tensors.

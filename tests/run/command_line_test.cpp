@@ -248,6 +248,25 @@ TEST(Doctor, SaysEveryProblemOfARunFileWithItsLineAsTrainingWould) {
         << missing.output;
 }
 
+TEST(Doctor, AMissingVocabularyIsSaidOnce) {
+    const TemporaryFolder folder;
+    write_whole(folder / "text.txt", "Some text.\n");
+    write_whole(folder / "run.toml",
+                "[run]\nname = \"x\"\n[model]\nkind = \"albert\"\n[data]\nkind = \"text\"\n"
+                "path = \"text.txt\"\nvocabulary = \"no.model\"\n");
+    const Result doctor = shoal({"doctor", "run.toml", "--listen", "127.0.0.1"}, folder.path());
+    const std::size_t first = doctor.output.find("no.model");
+    ASSERT_NE(first, std::string::npos) << doctor.output;
+    EXPECT_EQ(doctor.output.find("no.model", first + 1), std::string::npos) << doctor.output;
+}
+
+TEST(CommandLine, WhatIsNotExpectedIsNamedInTheOrderInWhichItWasGiven) {
+    const TemporaryFolder folder;
+    const Result result = shoal({"seed", "run.toml", "--steps", "3"}, folder.path());
+    EXPECT_EQ(result.code, 2);
+    EXPECT_TRUE(contains(result.errors, "shoal: error: not expected: --steps 3\n")) << result.errors;
+}
+
 TEST(Seed, ACopiedFolderIsAnErrorThatNamesTheKey) {
     const TemporaryFolder folder;
     const auto [first, port] = start_auxiliary(folder, {"--folder", "a"});
@@ -274,7 +293,7 @@ TEST(CommandLine, InitMakesNoFolderThatIsMissing) {
 TEST(CommandLine, TheHelpOfStatusNamesEveryStateThatATableCanShow) {
     const TemporaryFolder folder;
     const Result help = shoal({"status", "--help"}, folder.path());
-    for (const char* state : {"equal", "N behind", "N ahead", "loading", "DIFFERS"})
+    for (const char* state : {"equal", "N behind", "N ahead", "loading", "DIFFERS", "silent for N s"})
         EXPECT_TRUE(contains(help.output, "\n  " + std::string(state) + " ")) << state;
 }
 

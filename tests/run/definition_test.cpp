@@ -274,7 +274,7 @@ TEST(RunDefinition, TheTemplateIsAValidFileThatSetsEveryDefault) {
         keys += key ? 1 : 0;
         at = end + 1;
     }
-    EXPECT_EQ(keys + 1, fields().size());
+    EXPECT_EQ(keys + 3, fields().size()) << "name, learning rate and warm-up are to be chosen";
     const RunDefinition all = parse_definition(uncommented, "t", {}, Purpose::meeting);
     for (const Field& field : fields()) EXPECT_EQ(field.get(all), field.get(from_comments)) << field.name();
 }

@@ -173,6 +173,44 @@ TEST(SwarmStatus, ShowsSharesAndWhoDiffers) {
     EXPECT_NE(table.find("DIFFERS"), std::string::npos);
 }
 
+TEST(SwarmStatus, ASilentPeerShowsForHowLongAndNoSpeed) {
+    SwarmReport report = two_peers();
+    report.peers[0].samples_per_second = 111.5;
+    report.peers[1].samples_per_second = 222.5;
+    report.peers[1].peer = PeerId::from_bytes(Bytes(32, 1));
+    report.silent[report.peers[1].peer] = 7.2;
+    const std::string table = to_table(report);
+    EXPECT_NE(table.find("2 peers (1 training)"), std::string::npos) << table;
+    EXPECT_NE(table.find("silent for 7 s"), std::string::npos) << table;
+    EXPECT_NE(table.find("111.5"), std::string::npos) << table;
+    EXPECT_EQ(table.find("222.5"), std::string::npos) << table;
+    const auto json = nlohmann::json::parse(to_json(report));
+    EXPECT_TRUE(json.at("peers")[0].at("silent_seconds").is_null());
+    EXPECT_EQ(json.at("peers")[1].at("silent_seconds"), 7.2);
+    EXPECT_TRUE(json.at("peers")[1].at("samples_per_second").is_null());
+}
+
+TEST(SwarmStatus, APeerIsGrantedTheTimeOfItsMicroBatchesAndLongerInARound) {
+    collective::Progress peer;
+    peer.micro_batch_seconds = 10;
+    EXPECT_EQ(silence_allowed(peer), 32);
+    peer.micro_batch_seconds = 0;
+    EXPECT_EQ(silence_allowed(peer), 2);
+    peer.waiting = true;
+    EXPECT_EQ(silence_allowed(peer), 15);
+}
+
+TEST(SwarmStatus, AnAuxiliaryPeerHasNoLossAndOnePeerIsOne) {
+    SwarmReport report = two_peers();
+    report.peers.resize(1);
+    report.peers[0].role = collective::Role::auxiliary;
+    report.peers[0].training = false;
+    const std::string table = to_table(report);
+    EXPECT_NE(table.find("1 peer (0 training)"), std::string::npos) << table;
+    EXPECT_EQ(table.find("0.0000"), std::string::npos) << table;
+    EXPECT_TRUE(nlohmann::json::parse(to_json(report)).at("peers")[0].at("loss").is_null());
+}
+
 TEST(SwarmStatus, SaysTheSameAsJson) {
     const auto json = nlohmann::json::parse(to_json(two_peers()));
     EXPECT_EQ(json.at("step"), 7);

@@ -6,7 +6,10 @@
 #include <cmath>
 #include <gtest/gtest.h>
 #include <httplib.h>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
 
 #include "shoal/base/error.h"
 #include "shoal/run/prometheus.h"
@@ -53,13 +56,47 @@ TEST(Metrics, EveryEventIsALineOfJson) {
     for (const auto& line : lines) EXPECT_GT(line.at("time").get<double>(), 1.6e9);
     EXPECT_EQ(lines[0].at("event"), "micro_batch");
     EXPECT_EQ(lines[0].at("samples"), 8);
-    EXPECT_EQ(lines[1].at("outcome"), to_string(collective::Verdict::Outcome::averaged));
+    EXPECT_EQ(lines[1].at("outcome"), "averaged");
     EXPECT_EQ(lines[1].at("members").size(), 2U);
     EXPECT_TRUE(lines[2].at("swarm_loss").is_null());
     EXPECT_EQ(lines[3].at("loss"), 2.25);
     EXPECT_EQ(lines[4].at("donors").size(), 1U);
     EXPECT_EQ(lines[5].at("kind"), "timed_out");
     EXPECT_EQ(lines[6].at("name"), "alice");
+}
+
+TEST(Metrics, EveryCounterIsThereFromTheStartAtZero) {
+    RealClock clock;
+    const Metrics metrics("", clock, Log());
+    std::istringstream page(metrics.table().text());
+    std::map<std::string, std::vector<std::string>> samples;
+    std::set<std::string> counters;
+    for (std::string line; std::getline(page, line);) {
+        if (line.starts_with("# TYPE ") && line.ends_with(" counter"))
+            counters.insert(line.substr(7, line.size() - 7 - std::string(" counter").size()));
+        else if (!line.starts_with("#"))
+            samples[line.substr(0, line.find_first_of("{ "))].push_back(line.substr(line.rfind(' ') + 1));
+        EXPECT_EQ(line.find("cut off"), std::string::npos) << "labels have no blanks: " << line;
+    }
+    EXPECT_GT(counters.size(), 4U);
+    for (const std::string& counter : counters) {
+        EXPECT_FALSE(samples[counter].empty()) << counter;
+        for (const std::string& sample : samples[counter]) EXPECT_EQ(sample, "0") << counter;
+    }
+}
+
+TEST(Metrics, AStepSaysHowManySamplesItsBatchHad) {
+    const TemporaryFolder folder;
+    RealClock clock;
+    {
+        Metrics metrics(folder / "metrics.jsonl", clock, Log());
+        metrics.on_round(Step{4}, averaged_by_two());
+        metrics.on_step(Step{5}, 2.5, 2.5, 1.0, {});
+        metrics.note("started", {{"port", std::int64_t{7}}});
+    }
+    const auto lines = lines_of(folder / "metrics.jsonl");
+    EXPECT_EQ(lines[1].at("samples"), 8);
+    EXPECT_EQ(lines[2].at("port"), 7) << "a number, no text";
 }
 
 TEST(Metrics, AFileIsContinuedNotOverwritten) {

@@ -22,21 +22,27 @@ void declare_swarm(CLI::App& lab, const Chosen& chosen) {
         "different speeds. They pre-train a\n"
         "small ALBERT on the text, live in the terminal. Midway full-2 gets kill -9 and full-4 joins. Ends "
         "with a summary, the same as\n"
-        "JSON, and the loss curve as a picture.");
+        "JSON, and the loss curve as a picture; also if it is ended early (Ctrl-C).");
     app->add_option("--text", options->text,
                     "Plain text, one paragraph a line (./run makes one from Debian's debian-handbook)")
         ->required();
     app->add_option("--folder", options->folder, "For everything that the peers write")
         ->capture_default_str();
-    app->add_option("--steps", options->steps, "Global steps")
-        ->capture_default_str()
-        ->check(CLI::Range(20, 1000000));
-    app->add_option("--target-batch-size", options->target_batch_size, "Samples of the swarm for one step")
+    CLI::Option* steps = app->add_option("--steps", options->steps, "Global steps");
+    steps->description("Global steps (--quick: 40)")->capture_default_str()->check(CLI::Range(20, 1000000));
+    CLI::Option* batch = app->add_option("--target-batch-size", options->target_batch_size);
+    batch->description("Samples of the swarm for one step, at least (--quick: 64)")
         ->capture_default_str()
         ->check(CLI::Range(8, 1000000));
     app->add_flag("--plain{false}", options->redraw, "Lines instead of a table that redraws itself");
     add_result_options(*app, options->result);
-    app->callback([options, chosen] { *chosen = [options] { return run_swarm(*options); }; });
+    app->callback([options, chosen, steps, batch] {
+        lab::SwarmOptions sized = *options;
+        if (sized.result.quick) make_quick(sized);
+        if (steps->count() > 0) sized.steps = options->steps;
+        if (batch->count() > 0) sized.target_batch_size = options->target_batch_size;
+        *chosen = [sized] { return run_swarm(sized); };
+    });
 }
 
 void declare_faults(CLI::App& lab, const Chosen& chosen) {

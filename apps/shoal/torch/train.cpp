@@ -28,8 +28,16 @@ Command train_command() {
         app.add_option("--inject", *inject,
                        "For fault tests: obey orders such as 'kill@reduce:12' that appear in this file")
             ->group("Testing");
-        return [options, log, inject] {
+        auto examine = std::make_shared<bool>(false);
+        app.add_flag("--examine", *examine,
+                     "Build model and data, compute one micro-batch, and end (`shoal doctor` asks for it)")
+            ->group("Testing");
+        return [options, log, inject, examine] {
             const run::RunDefinition definition = options->load(run::Purpose::training);
+            if (*examine) {
+                train::examine_model(definition);
+                return 0;
+            }
             train::TrainingProgramOptions program;
             program.log = log->log("train");
             program.inject = *inject;

@@ -72,7 +72,11 @@ void PeerLog::read(const std::string& raw, std::vector<PeerEvent>& events) {
                 {time, fmt::format("round of step {} {}: {}", round.step + 1, round.outcome, round.cause)});
     } else if (event == "step") {
         step = static_cast<std::int64_t>(number(line, "step"));
-        steps[step] = {time, number(line, "loss"), number(line, "swarm_loss"), number(line, "seconds"),
+        steps[step] = {time,
+                       number(line, "loss"),
+                       number(line, "swarm_loss"),
+                       number(line, "seconds"),
+                       number(line, "samples"),
                        text(line, "digest")};
     } else if (event == "held_out") {
         held_out[static_cast<std::int64_t>(number(line, "step"))] = number(line, "loss");

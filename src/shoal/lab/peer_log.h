@@ -15,6 +15,7 @@ namespace shoal::lab {
 struct StepLine {
     double time = 0;  ///< seconds since 1970
     double loss = 0, swarm_loss = 0, seconds = 0;
+    double samples = 0;  ///< of all contributors
     std::string digest;
 };
 

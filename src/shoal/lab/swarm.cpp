@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <asio/io_context.hpp>
+#include <asio/signal_set.hpp>
 #include <cmath>
 #include <csignal>
+#include <cstdio>
 #include <fmt/format.h>
 #include <fstream>
 #include <memory>
 #include <set>
+#include <thread>
 
 #include "shoal/base/async.h"
 #include "shoal/base/error.h"
@@ -37,18 +40,24 @@ class Swarm {
     awaitable<void> run() {
         prepare();
         start_all();
-        while (!finished()) {
+        while (!finished() && !interrupted_) {
             co_await clock_.sleep_for(std::chrono::milliseconds(200));
             read_logs();
             act();
             view_.draw(picture());
         }
+        const double end = wall_seconds();
+        if (interrupted_) stop_trainers();
         stop_seed();
         view_.close();
+        seconds_ = end - begin_;
     }
 
+    /// From a handler of signals, on the thread of run().
+    void interrupt() { interrupted_ = true; }
+
     int summarise() {
-        return summarise_swarm({options_, members_, marks_, events_, wall_seconds() - begin_});
+        return summarise_swarm({options_, members_, marks_, timeline_, seconds_, interrupted_});
     }
 
   private:
@@ -60,6 +69,7 @@ class Swarm {
     void act();
     void kill_one();
     bool finished();
+    void stop_trainers();
     void stop_seed();
     void event(const std::string& text);
     SwarmPicture picture();
@@ -74,9 +84,11 @@ class Swarm {
     std::uint16_t port_ = 0;
     std::vector<PeerProcess> members_;
     std::deque<std::string> events_;
+    std::vector<PeerEvent> timeline_;  ///< the same, with the seconds since the start
     std::set<std::string> said_;
     std::vector<run::Mark> marks_;
-    bool killed_ = false;
+    bool killed_ = false, interrupted_ = false;
+    double seconds_ = 0;  ///< from the start to the end
 };
 
 void Swarm::prepare() {
@@ -127,7 +139,7 @@ clip_gradient_norm = 1.0
 [schedule]
 kind = "linear"
 learning_rate = 0.05
-warmup_steps = 20
+warmup_steps = {}
 
 [averaging]
 codec = "fp16"
@@ -144,7 +156,7 @@ metrics_port = 0
 every = 20
 )",
                         options_.target_batch_size, options_.steps, options_.text.string(),
-                        (options_.folder / "vocabulary.model").string(), port_);
+                        (options_.folder / "vocabulary.model").string(), options_.warmup_steps, port_);
     if (!file.flush())
         throw Error(ErrorKind::system, "cannot write " + (options_.folder / "run.toml").string());
 }
@@ -169,7 +181,9 @@ void Swarm::start_all() {
 }
 
 void Swarm::event(const std::string& text) {
-    events_.push_back(fmt::format("{:>6}  {}", human_time(wall_seconds() - begin_), text));
+    const double at = wall_seconds() - begin_;
+    events_.push_back(fmt::format("{:>6}  {}", human_time(at), text));
+    timeline_.push_back({at, text});
 }
 
 void Swarm::read_logs() {
@@ -221,6 +235,16 @@ void Swarm::kill_one() {
 bool Swarm::finished() {
     return std::all_of(members_.begin(), members_.end(),
                        [](PeerProcess& m) { return m.role == "auxiliary" || m.process->poll(); });
+}
+
+/// They write what they have and say goodbye; who takes too long for that is killed with this object.
+void Swarm::stop_trainers() {
+    event("ended early");
+    for (auto& member : members_)
+        if (member.trains()) member.process->signal(SIGTERM);
+    const double patience = wall_seconds() + 15;
+    while (!finished() && wall_seconds() < patience)
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
 }
 
 void Swarm::stop_seed() {
@@ -308,11 +332,28 @@ SwarmPicture Swarm::picture() {
 
 }  // namespace
 
+void make_quick(SwarmOptions& options) {
+    options.result.quick = true;
+    options.steps = 40;
+    options.target_batch_size = 64;
+    options.warmup_steps = 5;
+}
+
 int run_swarm(const SwarmOptions& options) {
     Swarm swarm(options);
     asio::io_context context(1);
     std::exception_ptr failure;
-    asio::co_spawn(context, swarm.run(), [&](std::exception_ptr error) { failure = std::move(error); });
+    asio::signal_set signals(context, SIGINT, SIGTERM, SIGHUP);
+    signals.async_wait([&](std::error_code error, int number) {
+        if (error) return;
+        // The terminal is gone: what is printed must not be the end of it.
+        if (number == SIGHUP && !std::freopen("/dev/null", "w", stdout)) return;
+        swarm.interrupt();
+    });
+    asio::co_spawn(context, swarm.run(), [&](std::exception_ptr error) {
+        failure = std::move(error);
+        signals.cancel();
+    });
     context.run();
     if (failure) std::rethrow_exception(failure);
     return swarm.summarise();

@@ -1,7 +1,6 @@
 // What is left to say when a swarm has ended: who contributed what, how long joining took, whether all agree.
 #pragma once
 
-#include <deque>
 #include <string>
 #include <vector>
 
@@ -13,10 +12,11 @@ namespace shoal::lab {
 
 struct FinishedSwarm {
     const SwarmOptions& options;
-    const std::vector<PeerProcess>& members;  ///< the newcomer last
+    const std::vector<PeerProcess>& members;
     const std::vector<run::Mark>& marks;
-    const std::deque<std::string>& events;
+    const std::vector<PeerEvent>& events;  ///< time: seconds since the start
     double seconds;
+    bool interrupted;  ///< it was ended before its last step
 };
 
 /// The log of the surviving peer that took most steps; null when there is none.

@@ -4,9 +4,25 @@
 #include <optional>
 #include <utility>
 
+#include "shoal/run/membership.h"
+
 namespace shoal::run {
 
 using namespace std::chrono_literals;
+
+namespace {
+
+/// The causes of a network begin with the numeric address; the user knows the one that was given.
+std::string with_address(const net::Endpoint& endpoint, const std::string& cause) {
+    const std::string address = endpoint.to_string(), port = ":" + std::to_string(endpoint.port) + ": ";
+    if (cause.find(address) != std::string::npos) return cause;
+    const std::size_t numeric = cause.find(port);
+    const bool one_address = numeric != std::string::npos && cause.find(' ') == numeric + port.size() - 1 &&
+                             cause.find(port, numeric + 1) == std::string::npos;
+    return address + ": " + (one_address ? cause.substr(numeric + port.size()) : cause);
+}
+
+}  // namespace
 
 struct Bootstrap::State {
     State(net::Network& network_, Clock& clock_, Random random_, Log log_)
@@ -19,6 +35,24 @@ struct Bootstrap::State {
     Clock& clock;
     Random random;
     Log log;
+
+    bool met() const {
+        using enum BootstrapAddress::State;
+        return std::all_of(addresses.begin(), addresses.end(),
+                           [](const auto& one) { return one.state == ourselves; }) ||
+               std::any_of(addresses.begin(), addresses.end(),
+                           [](const auto& one) { return one.state == connected; });
+    }
+    /// What those say that refuse us for a setting, once all have been tried and no other answers.
+    std::string refused_by_all() const {
+        std::string refusals;
+        for (const BootstrapAddress& one : addresses) {
+            if (one.state == BootstrapAddress::State::dialling) return {};
+            if (!one.setting.empty()) refusals += (refusals.empty() ? "" : "; ") + one.cause;
+        }
+        return refusals;
+    }
+
     std::vector<BootstrapAddress> addresses;
     std::optional<Error> fault;  ///< that dialling again cannot mend
     Signal changed;              ///< of any address, or of any connection
@@ -55,7 +89,7 @@ awaitable<void> Bootstrap::keep_dialling(std::shared_ptr<State> state, std::size
     Duration pause = 250ms;
     for (;;) {
         BootstrapAddress& address = state->addresses[index];
-        std::string cause;
+        std::string cause, setting;
         try {
             const PeerId peer = co_await state->network.dial(address.endpoint);
             address.peer = peer;
@@ -70,19 +104,21 @@ awaitable<void> Bootstrap::keep_dialling(std::shared_ptr<State> state, std::size
             state->changed.notify();
             pause = 250ms;
             while (state->network.is_connected(peer)) co_await state->changed.wait();
-            cause = "the connection was lost";
+            cause = address.endpoint.to_string() + ": the connection was lost";
         } catch (const Error& error) {
             if (error.kind() == ErrorKind::cancelled) throw;
-            cause = error.what();
+            cause = with_address(address.endpoint, error.what());
+            setting = differing_setting(cause).value_or("");
             if (error.kind() == ErrorKind::bad_input)  // this peer's own fault: no use to try again
-                state->fault =
-                    Error(error.kind(), "bootstrap address " + address.endpoint.to_string() + ": " + cause);
+                state->fault = Error(error.kind(), "bootstrap address " + cause);
         }
-        if (address.state != BootstrapAddress::State::failed || address.cause != cause)
-            state->log.warning("bootstrap address " + address.endpoint.to_string() + ": " + cause +
-                               "; trying again and again");
+        // Before it has met anybody, a peer whose settings differ ends with that as its error.
+        const bool is_news = address.state != BootstrapAddress::State::failed || address.cause != cause;
+        if (is_news && (setting.empty() || state->met()))
+            state->log.warning("bootstrap address " + cause + "; trying again and again");
         address.state = BootstrapAddress::State::failed;
         address.cause = std::move(cause);
+        address.setting = std::move(setting);
         state->changed.notify();
         const double spread = 1 + (state->random.uniform() - 0.5) / 1.5;
         co_await state->clock.sleep_for(from_seconds(seconds(pause) * spread));
@@ -95,15 +131,14 @@ std::vector<BootstrapAddress> Bootstrap::addresses() const {
 }
 
 bool Bootstrap::met() const {
-    using enum BootstrapAddress::State;
-    const auto& all = state_->addresses;
-    return std::all_of(all.begin(), all.end(), [](const auto& one) { return one.state == ourselves; }) ||
-           std::any_of(all.begin(), all.end(), [](const auto& one) { return one.state == connected; });
+    return state_->met();
 }
 
 awaitable<void> Bootstrap::until_met() {
     while (!met()) {
         if (state_->fault) throw Error(*state_->fault);
+        if (const std::string refusals = state_->refused_by_all(); !refusals.empty())
+            throw Error(ErrorKind::bad_input, refusals);
         co_await state_->changed.wait();
     }
 }
@@ -125,9 +160,7 @@ std::string Bootstrap::causes() const {
     for (const BootstrapAddress& one : state_->addresses) {
         if (one.state != BootstrapAddress::State::failed) continue;
         if (!text.empty()) text += "; ";
-        // The causes of a network begin with the address as a rule; it is not said twice.
-        const std::string address = one.endpoint.to_string();
-        text += one.cause.find(address) == std::string::npos ? address + ": " + one.cause : one.cause;
+        text += one.cause;
     }
     return text;
 }

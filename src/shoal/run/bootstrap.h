@@ -23,6 +23,7 @@ struct BootstrapAddress {
     } state = State::dialling;
     PeerId peer;
     std::string cause;
+    std::string setting;  ///< "the run's ... differs ..." if `failed` because of it
 };
 
 /// Thread: the network's. Dials every address at once, again at once when a connection that stood is lost,
@@ -42,7 +43,8 @@ class Bootstrap {
 
     /// True if there is nobody to wait for: no addresses, or all are this peer itself; or one is connected.
     bool met() const;
-    /// Waits until met(). Throws Error(bad_input) if another process at an address has this peer's key.
+    /// Waits until met(). Throws Error(bad_input) if another process at an address has this peer's key, and,
+    /// naming the setting, if every address that answers refuses this peer because a setting differs.
     awaitable<void> until_met();
     /// Waits until met(), or until every address has failed at least once.
     awaitable<void> until_tried();

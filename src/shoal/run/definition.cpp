@@ -4,6 +4,7 @@
 #include <cstring>
 #include <fmt/format.h>
 #include <fstream>
+#include <map>
 #include <sstream>
 
 #include "shoal/base/error.h"
@@ -126,6 +127,10 @@ net::AgreedSettings agreed_settings(const RunDefinition& definition) {
 }
 
 std::string definition_template() {
+    // What a run chooses for itself, with values that learn: those of examples/albert.toml.
+    const std::map<std::string, std::string> starts = {{"run.name", "name = \"my-run\""},
+                                                       {"schedule.learning_rate", "learning_rate = 0.05"},
+                                                       {"schedule.warmup_steps", "warmup_steps = 20"}};
     const RunDefinition defaults;
     std::ostringstream out;
     out << "# A run of Shoal: what all its peers share, and what is this peer's own. Every key is shown "
@@ -138,8 +143,8 @@ std::string definition_template() {
         for (const Field& field : fields()) {
             if (field.section != section.name) continue;
             std::string line = field.key + " = " + to_toml(field.get(defaults));
-            if (field.name() == "run.name")
-                line = "name = \"my-run\"";
+            if (const auto start = starts.find(field.name()); start != starts.end())
+                line = start->second;
             else
                 line.insert(0, "# ");
             out << fmt::format("{:<44} # {}\n", line, field.meaning);

@@ -46,13 +46,23 @@ class Examination {
         findings_.push_back(std::move(finding));
     }
 
+    bool lacks_a_file() const {
+        const auto lacks = [](const std::filesystem::path& file) {
+            std::error_code error;
+            return !file.empty() && !std::filesystem::is_regular_file(file, error);
+        };
+        return (definition_.data.kind == "text" && lacks(definition_.data.vocabulary)) ||
+               (definition_.model.kind == "torchscript" && lacks(definition_.model.file));
+    }
+
     /// The run's settings, so that a peer that has others says so in the handshake.
     net::AgreedSettings settings() {
         if (definition_.run.name.empty()) return {};
         try {
             return agreed_settings(definition_);
         } catch (const Error& error) {
-            say(wrong, "run file", error.what());
+            // That a file is not there has been said of the files.
+            if (!lacks_a_file()) say(wrong, "run file", error.what());
             return {};
         }
     }
@@ -140,8 +150,7 @@ class Examination {
         else if (address.state == State::ourselves)
             say(note, "bootstrap", where + " is this very peer");
         else
-            say(wrong, "bootstrap",
-                address.cause.empty() ? where + ": no answer within 8 s" : where + ": " + address.cause,
+            say(wrong, "bootstrap", address.cause.empty() ? where + ": no answer within 8 s" : address.cause,
                 "is a peer running there, is its port open in the firewalls between (TCP and UDP), is the "
                 "name right?");
     }

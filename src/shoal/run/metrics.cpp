@@ -1,5 +1,6 @@
 #include "shoal/run/metrics.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -44,18 +45,30 @@ void declare_all(MetricsTable& table) {
     table.declare("shoal_swarm_samples_per_second", Type::gauge, "Speed of the whole swarm.");
 }
 
+/// A word for labels: without blanks.
+std::string label(collective::Verdict::Outcome outcome) {
+    std::string word(to_string(outcome));
+    std::replace(word.begin(), word.end(), ' ', '_');
+    return word;
+}
+
 /// A counter that is not there until something fails cannot be watched.
 void start_at_zero(MetricsTable& table) {
     using Outcome = collective::Verdict::Outcome;
     for (const Outcome outcome : {Outcome::averaged, Outcome::failed, Outcome::cut_off})
-        table.add("shoal_rounds_total", 0, {{"outcome", std::string(to_string(outcome))}});
+        table.add("shoal_rounds_total", 0, {{"outcome", label(outcome)}});
     for (const char* cause : {kPeerLost, kNotFinite, kDifferentResults, kNoGroup, kCutOff})
         table.add("shoal_failures_total", 0, {{"cause", cause}});
     for (const ErrorKind kind : {ErrorKind::bad_input, ErrorKind::unreachable, ErrorKind::timed_out,
                                  ErrorKind::connection_lost, ErrorKind::corrupted})
         table.add("shoal_failures_total", 0, {{"cause", std::string(to_string(kind))}});
-    for (const char* counter : {"shoal_samples_total", "shoal_dropped_micro_batches_total"})
+    for (const char* counter :
+         {"shoal_samples_total", "shoal_dropped_micro_batches_total", "shoal_state_bytes_total"})
         table.add(counter, 0);
+    for (const char* phase : {"match", "reduce", "vote"})
+        table.add("shoal_round_seconds_total", 0, {{"phase", phase}});
+    for (const char* direction : {"up", "down"})
+        table.add("shoal_round_bytes_total", 0, {{"direction", direction}});
 }
 
 }  // namespace
@@ -158,7 +171,7 @@ void Metrics::write_micro_batches() {
 
 void Metrics::on_round(Step step, const collective::Verdict& verdict) {
     const collective::RoundReport& report = verdict.report;
-    const std::string outcome(to_string(verdict.outcome));
+    const std::string outcome = label(verdict.outcome);
     const bool averaged = verdict.outcome == collective::Verdict::Outcome::averaged;
     table_.add("shoal_rounds_total", 1, {{"outcome", outcome}});
     if (!averaged) table_.add("shoal_failures_total", 1, {{"cause", std::string(cause_word(verdict))}});
@@ -171,6 +184,10 @@ void Metrics::on_round(Step step, const collective::Verdict& verdict) {
     table_.add("shoal_round_bytes_total", static_cast<double>(report.bytes_sent), {{"direction", "up"}});
     table_.add("shoal_round_bytes_total", static_cast<double>(report.bytes_received),
                {{"direction", "down"}});
+    if (averaged) {
+        round_samples_ = 0;
+        for (const collective::Contributor& member : verdict.contributors) round_samples_ += member.weight;
+    }
     if (!verdict.contributors.empty())
         table_.set("shoal_group_members", static_cast<double>(verdict.contributors.size()));
 
@@ -208,6 +225,7 @@ void Metrics::on_step(Step step, double loss, double swarm_loss, double step_sec
     line.fields["step"] = value(step);
     line.fields["loss"] = finite(loss);
     line.fields["swarm_loss"] = finite(swarm_loss);
+    line.fields["samples"] = finite(round_samples_);
     line.fields["seconds"] = finite(step_seconds);
     line.fields["digest"] = digest.hex();
     write(std::move(line));
@@ -244,10 +262,13 @@ void Metrics::on_trouble(ErrorKind kind, const std::string& text) {
     write(std::move(line));
 }
 
-void Metrics::note(const std::string& event, const std::vector<std::pair<std::string, std::string>>& fields) {
+void Metrics::note(const std::string& event, const Fields& fields) {
     if (event == "stopped") write_micro_batches();
     Line line(event.c_str());
-    for (const auto& [name, text] : fields) line.fields[name] = text;
+    for (const auto& [name, value] : fields) {
+        ordered_json& field = line.fields[name];
+        std::visit([&field](const auto& one) { field = one; }, value);
+    }
     write(std::move(line));
 }
 

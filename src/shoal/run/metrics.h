@@ -6,6 +6,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "shoal/base/clock.h"
@@ -36,14 +38,19 @@ inline constexpr std::uint64_t kMaximumMetricsBytes = std::uint64_t{64} << 20;
 ///   round         step, attempt, outcome, cause, members [{peer, role, weight}], lost, digest,
 ///   match_seconds,
 ///                 reduce_seconds, vote_seconds, bytes_sent, bytes_received
-///   step          step, loss, swarm_loss, seconds, digest
+///   step          step, loss, swarm_loss, samples (of all contributors), seconds, digest
 ///   held_out      step, loss
 ///   synchronised  step, bytes, seconds, donors
 ///   trouble       kind, text
 /// Trouble that repeats itself word by word is written once between two steps.
 ///
-/// And those that note() adds ("started", "model", "resumed", "peer", "stopped"). Numbers that are not finite
-/// are null.
+/// And those that note() adds:
+///   started       run, name, peer, role, port, metrics_port
+///   model         model: what it is, in words
+///   resumed       step, digest
+///   peer          peer, state: connected, left (it said goodbye) or lost; cause of the last two
+///   stopped       nothing
+/// Numbers that are not finite are null.
 class Metrics final : public collective::TrainingObserver {
   public:
     /// @param file  appended to; empty: no file. @param maximum_bytes  where "x.jsonl" becomes "x.old.jsonl".
@@ -60,8 +67,10 @@ class Metrics final : public collective::TrainingObserver {
     void on_synchronised(Step step, const collective::DownloadReport& report) override;
     void on_trouble(ErrorKind kind, const std::string& text) override;
 
-    /// An event of another kind. @param fields  name and value; all values are texts.
-    void note(const std::string& event, const std::vector<std::pair<std::string, std::string>>& fields);
+    /// Name and value of the fields of an event.
+    using Fields = std::vector<std::pair<std::string, std::variant<std::string, std::int64_t>>>;
+    /// An event of another kind.
+    void note(const std::string& event, const Fields& fields);
 
     /// Bytes on the wire and connections, from the network's own books; called from time to time.
     void update_network(const std::vector<net::ConnectionInfo>& connections);
@@ -90,7 +99,8 @@ class Metrics final : public collective::TrainingObserver {
     bool file_failed_ = false;
     MicroBatches micro_batches_;
     std::optional<TimePoint> micro_batches_written_at_;
-    std::string trouble_;  ///< written last
+    std::string trouble_;       ///< written last
+    double round_samples_ = 0;  ///< of the last averaged round
     Clock& clock_;
     Log log_;
     MetricsTable table_;

@@ -25,6 +25,10 @@ constexpr Duration kMaximumGoodbye = 5s;
 /// How often a newcomer asks for the speed of its line, for how long each way, and how long that may take.
 constexpr int kLineProbes = 5;
 constexpr Duration kLineProbe = 300ms, kLineProbeDeadline = 10s, kLineProbePause = 2s;
+/// What a peer says when it ends in order (net/tcp_node.cpp).
+constexpr const char* kGoodbye = "the peer shuts down";
+/// Until it is said that no bootstrap address answers, and from then on.
+constexpr Duration kFirstReminder = 10s, kNextReminder = 60s;
 
 /// The folder, unless nobody shall know that this peer ever was.
 std::optional<PeerFolder> open_folder(const RunDefinition& definition, const NodeOptions& options) {
@@ -57,6 +61,11 @@ double bytes_per_second(double one_way, double both_ways) {
     return megabits > 0 ? std::max(megabits * kBytesPerMegabit, collective::kMinimumBandwidth) : 0;
 }
 
+net::AgreedSettings settings_to_compare(const RunDefinition& definition, const NodeOptions& options) {
+    const bool compares = options.purpose != Purpose::meeting || options.of_one_run;
+    return compares ? agreed_settings(definition) : net::AgreedSettings();
+}
+
 collective::Role role_of(const RunDefinition& definition, Purpose purpose) {
     if (purpose == Purpose::averaging) return collective::Role::auxiliary;
     return definition.network.client_mode ? collective::Role::client : collective::Role::full;
@@ -74,12 +83,28 @@ struct Node::Parts {
           key(options.observer ? KeyPair::generate() : KeyPair::load_or_create(definition.key_file())),
           id(key.peer_id()),
           name(definition.peer.name.empty() ? id.short_name() : definition.peer.name),
-          agreed(options.purpose == Purpose::meeting ? net::AgreedSettings() : agreed_settings(definition)),
+          agreed(settings_to_compare(definition, options)),
           io(1),
           signals(io),
           random(Random::from_entropy()),
           metrics(folder ? folder->metrics_file() : std::filesystem::path(), clock, options.log),
           tasks(io.get_executor()) {}
+
+    /// A connection has come up, or the last one to a peer has ended.
+    void tell_of(const PeerId& peer, bool connected, const std::string& cause) {
+        const std::string who = "peer " + peer.short_name();
+        const bool named = cause.starts_with(who);  // errors of the network name the peer as a rule
+        const bool left = cause.find(kGoodbye) != std::string::npos;
+        options.log.info(connected ? who + " connected"
+                         : left    ? who + " left"
+                         : named   ? cause
+                                   : who + ": " + cause);
+        Metrics::Fields fields;
+        fields.emplace_back("peer", peer.short_name());
+        fields.emplace_back("state", connected ? "connected" : left ? "left" : "lost");
+        if (!connected) fields.emplace_back("cause", cause);
+        metrics.note("peer", fields);
+    }
 
     RunDefinition definition;
     NodeOptions options;
@@ -102,8 +127,10 @@ struct Node::Parts {
     std::unique_ptr<DirectoryOwner> directory;
     std::shared_ptr<void> probes;
     std::unique_ptr<Bootstrap> bootstrap;
+    std::unique_ptr<Membership> membership;  ///< nothing for the purpose `meeting`
     std::shared_ptr<collective::ProgressTracker> progress;
     std::shared_ptr<collective::Averager> averager;
+    std::exception_ptr work_failure;
     TaskGroup tasks;
     std::shared_ptr<void> observing;
 };
@@ -128,8 +155,10 @@ Node::Node(RunDefinition definition, NodeOptions options)
     collective::ProgressSettings progress;
     progress.run = d.run.name;
     progress.target_batch_size = static_cast<Samples>(d.run.target_batch_size);
-    p.progress = collective::make_progress_tracker(*p.network, p.directory->get(), p.clock,
+    p.membership = std::make_unique<Membership>(*p.network, p.clock, d.run.name, p.options.log);
+    p.progress = collective::make_progress_tracker(p.membership->network(), p.directory->get(), p.clock,
                                                    std::move(progress), p.options.log);
+    p.membership->watch(*p.progress);
     collective::AveragerSettings averaging;
     averaging.run = d.run.name;
     averaging.codec = d.averaging.codec;
@@ -144,8 +173,8 @@ Node::Node(RunDefinition definition, NodeOptions options)
     averaging.join_timeout = from_seconds(d.averaging.join_timeout);
     averaging.stall_timeout = from_seconds(d.averaging.stall_timeout);
     averaging.probe = p.options.probe;
-    p.averager =
-        collective::make_averager(*p.network, p.clock, p.random.split(), std::move(averaging), p.options.log);
+    p.averager = collective::make_averager(p.membership->network(), p.clock, p.random.split(),
+                                           std::move(averaging), p.options.log);
 }
 
 Node::~Node() = default;
@@ -187,11 +216,10 @@ awaitable<void> Node::live(std::function<awaitable<void>(Node&)> work) {
     std::exception_ptr failure;
     try {
         co_await start();
-        // Whoever was told where the others are must not begin a run of its own because they are slow to
-        // answer.
-        if (parts_->options.purpose != Purpose::meeting) co_await parts_->bootstrap->until_met();
-        if (parts_->averager && !parts_->options.observer) parts_->tasks.spawn(probe_line());
-        co_await work(*this);
+        if (parts_->membership)
+            co_await take_part(std::move(work));
+        else
+            co_await work(*this);
     } catch (...) {
         failure = std::current_exception();
     }
@@ -207,30 +235,65 @@ awaitable<void> Node::live(std::function<awaitable<void>(Node&)> work) {
     if (failure) std::rethrow_exception(failure);
 }
 
+/// Whoever was told where the others are must not begin a run of its own because they are slow to answer.
+awaitable<void> Node::meet() {
+    Parts& p = *parts_;
+    Duration patience = kFirstReminder;
+    while (!p.bootstrap->met()) {
+        awaitable<void> meeting = p.bootstrap->until_met();
+        const bool met =
+            co_await shoal::detail::ends_in_time(p.clock, p.clock.now() + patience, std::move(meeting));
+        if (met) break;
+        const std::string causes = p.bootstrap->causes();
+        p.options.log.warning("waiting for a bootstrap address: " +
+                              (causes.empty() ? std::string("none has answered so far") : causes));
+        patience = kNextReminder;
+    }
+}
+
+awaitable<void> Node::work_to_end(std::function<awaitable<void>(Node&)> work) {
+    try {
+        co_await work(*this);
+    } catch (...) {
+        parts_->work_failure = std::current_exception();
+    }
+    parts_->membership->end();
+    if (parts_->work_failure) std::rethrow_exception(parts_->work_failure);
+}
+
+awaitable<void> Node::take_part(std::function<awaitable<void>(Node&)> work) {
+    co_await meet();
+    if (parts_->averager && !parts_->options.observer) parts_->tasks.spawn(probe_line());
+    TaskGroup both(parts_->io.get_executor());
+    both.spawn(work_to_end(std::move(work)));
+    both.spawn(parts_->membership->until_refused());
+    try {
+        co_await both.join();
+    } catch (...) {
+        // After a signal a join tells of the cancellation only; what went wrong on the way out counts more.
+        const std::exception_ptr failure = parts_->work_failure;
+        if (failure && !is_cancellation(failure)) std::rethrow_exception(failure);
+        throw;
+    }
+}
+
 awaitable<void> Node::start() {
     Parts& p = *parts_;
     if (!p.options.observer) {
         ProbeSettings probes;
-        probes.run = p.options.purpose == Purpose::meeting ? std::string() : p.definition.run.name;
+        probes.run = p.definition.run.name;
         probes.name = p.name;
         p.probes = serve_probes(*p.network, p.clock, std::move(probes), p.options.log);
         p.observing = p.network->observe([&p](const PeerId& peer, bool connected, const std::string& cause) {
-            const std::string name = "peer " + peer.short_name();
-            const bool named = cause.starts_with(name);  // errors of the network name the peer as a rule
-            p.options.log.info(connected ? name + " connected" : named ? cause : name + ": " + cause);
-            std::vector<std::pair<std::string, std::string>> fields;
-            fields.emplace_back("peer", peer.short_name());
-            fields.emplace_back("state", connected ? "connected" : "lost");
-            if (!connected) fields.emplace_back("cause", cause);
-            p.metrics.note("peer", fields);
+            p.tell_of(peer, connected, cause);
         });
-        std::vector<std::pair<std::string, std::string>> fields;
+        Metrics::Fields fields;
         fields.emplace_back("run", p.definition.run.name);
         fields.emplace_back("name", p.name);
         fields.emplace_back("peer", p.id.hex());
         fields.emplace_back("role", std::string(to_string(role())));
-        fields.emplace_back("port", std::to_string(port()));
-        fields.emplace_back("metrics_port", std::to_string(metrics_port()));
+        fields.emplace_back("port", std::int64_t{port()});
+        fields.emplace_back("metrics_port", std::int64_t{metrics_port()});
         p.metrics.note("started", fields);
     }
     p.bootstrap->start();
@@ -249,7 +312,7 @@ awaitable<void> Node::stop() {
     p.probes.reset();
     p.observing.reset();
     if (!p.options.observer) {
-        const std::vector<std::pair<std::string, std::string>> nothing;
+        const Metrics::Fields nothing;
         p.metrics.note("stopped", nothing);
     }
     co_await net::shut_down(p.network);
@@ -328,7 +391,7 @@ Clock& Node::clock() {
 }
 
 net::Network& Node::network() {
-    return *parts_->network;
+    return parts_->membership ? parts_->membership->network() : *parts_->network;
 }
 
 dht::Directory& Node::directory() {
@@ -351,6 +414,11 @@ collective::ProgressTracker& Node::progress() {
 collective::Averager& Node::averager() {
     if (!parts_->averager) throw Error(ErrorKind::invalid_argument, "this peer takes part in no run");
     return *parts_->averager;
+}
+
+Membership& Node::membership() {
+    if (!parts_->membership) throw Error(ErrorKind::invalid_argument, "this peer takes part in no run");
+    return *parts_->membership;
 }
 
 collective::TrainingSettings Node::training_settings() const {

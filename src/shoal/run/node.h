@@ -23,13 +23,18 @@
 #include "shoal/net/tcp_network.h"
 #include "shoal/run/bootstrap.h"
 #include "shoal/run/definition.h"
+#include "shoal/run/membership.h"
 #include "shoal/run/metrics.h"
 
 namespace shoal::run {
 
 struct NodeOptions {
-    /// training and averaging: takes part in the run. meeting: connects to everybody, shares no settings.
+    /// training and averaging: takes part in the run, and ends if the run refuses it (membership.h). meeting:
+    /// takes part in nothing.
     Purpose purpose = Purpose::meeting;
+    /// Of the purpose `meeting`: a meeting point of this one run, which compares settings as its members do.
+    /// Else it connects to everybody and shares no settings.
+    bool of_one_run = false;
     /// status and doctor: a key of its own for this one time, no folder, no metrics, nothing announced.
     bool observer = false;
     collective::PhaseProbe probe;  ///< for fault tests
@@ -75,6 +80,8 @@ class Node {
     collective::ProgressTracker& progress();
     /// Throws Error(invalid_argument) for the purpose `meeting`.
     collective::Averager& averager();
+    /// Whether the run takes this peer. Throws Error(invalid_argument) for the purpose `meeting`.
+    Membership& membership();
 
     /// The run's settings in the form that collective wants.
     collective::TrainingSettings training_settings() const;
@@ -85,6 +92,9 @@ class Node {
     struct Parts;
     awaitable<void> live(std::function<awaitable<void>(Node&)> work);
     awaitable<void> start();
+    awaitable<void> meet();
+    awaitable<void> take_part(std::function<awaitable<void>(Node&)> work);
+    awaitable<void> work_to_end(std::function<awaitable<void>(Node&)> work);
     awaitable<void> stop();
     awaitable<void> feed_metrics();
     awaitable<void> probe_line();

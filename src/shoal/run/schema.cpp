@@ -298,7 +298,8 @@ void add_step_fields(std::vector<Field>& all) {
         .add("kind", &ScheduleSection::kind, shared, one_of({"constant", "linear", "cosine"}),
              "after the warm-up: constant, linear or cosine")
         .add("learning_rate", &ScheduleSection::learning_rate, shared,
-             range(Bound::open, 0, 1e3, Bound::closed), "at the peak")
+             range(Bound::open, 0, 1e3, Bound::closed),
+             "at the peak; a fair start is 0.05 for lamb, 0.001 for adamw, 0.1 for sgd")
         .add("final_learning_rate", &ScheduleSection::final_learning_rate, shared,
              range(Bound::closed, 0, 1e3, Bound::closed), "where the schedule ends")
         .add("warmup_steps", &ScheduleSection::warmup_steps, shared, at_least(0), "linear, from 0")
@@ -344,7 +345,7 @@ void add_peer_fields(std::vector<Field>& all) {
         .add("announce", &NetworkSection::announce, own, endpoints(),
              "\"host:port\" under which others reach this peer; empty: found out", "--announce")
         .add("client_mode", &NetworkSection::client_mode, own, anything(),
-             "true: accept no connection (behind a firewall)", "--client")
+             "accept no connection and serve nobody: for machines that cannot be reached", "--client")
         .add("directory", &NetworkSection::directory, own, one_of({"auto", "udp", "through-peers"}),
              "auto: over UDP, and through connected peers where nobody answers; or only one of the two",
              "--directory")

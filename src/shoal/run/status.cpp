@@ -27,6 +27,8 @@ std::string human_bytes(double bytes) {
 
 /// Whether a peer holds the state that most others of its step hold.
 std::string agreement(const Progress& peer, const SwarmReport& report) {
+    if (const auto silent = report.silent.find(peer.peer); silent != report.silent.end())
+        return fmt::format("silent for {:.0f} s", silent->second);
     if (peer.role == collective::Role::auxiliary) return "-";
     if (!peer.training) return "loading";
     if (peer.step != report.view.step) {
@@ -42,28 +44,45 @@ double share(const Progress& peer, const SwarmReport& report) {
     return static_cast<double>(value(peer.samples)) / total;
 }
 
+bool has_speed(const Progress& peer, const SwarmReport& report) {
+    return peer.role != collective::Role::auxiliary && !report.silent.contains(peer.peer);
+}
+
+std::string or_dash(bool has, const std::string& text) {
+    return has ? text : "-";
+}
+
 ordered_json finite(double number) {
     return std::isfinite(number) ? ordered_json(number) : ordered_json(nullptr);
 }
 
 }  // namespace
 
+double silence_allowed(const Progress& peer) {
+    constexpr double kSlack = 2, kFactor = 3, kInRound = 15;
+    return peer.waiting ? kInRound : kSlack + kFactor * peer.micro_batch_seconds;
+}
+
 std::string to_table(const SwarmReport& report) {
+    const auto training = std::count_if(
+        report.peers.begin(), report.peers.end(),
+        [&report](const Progress& peer) { return peer.training && !report.silent.contains(peer.peer); });
     std::string text = fmt::format(
-        "run {}: step {}, {} samples towards the next, {:.1f} samples/s, {} peers ({} training)\n",
+        "run {}: step {}, {} samples towards the next, {:.1f} samples/s, {} peer{} ({} training)\n",
         report.run, value(report.view.step), value(report.view.samples), report.view.samples_per_second,
-        report.peers.size(), std::count_if(report.peers.begin(), report.peers.end(), [](const Progress& p) {
-            return p.training;
-        }));
+        report.peers.size(), report.peers.size() == 1 ? "" : "s", training);
     text += fmt::format("{:<24} {:<8} {:<9} {:>8} {:>6} {:>9} {:>8} {:>9} {:>9}  {}\n", "name", "peer",
                         "role", "step", "share", "samples/s", "loss", "sent", "received", "state");
     for (const Progress& peer : report.peers) {
-        text +=
-            fmt::format("{:<24} {:<8} {:<9} {:>8} {:>5.0f}% {:>9.1f} {:>8.4f} {:>9} {:>9}  {}\n",
-                        peer.name.empty() ? peer.peer.short_name() : peer.name, peer.peer.short_name(),
-                        to_string(peer.role), value(peer.step), 100 * share(peer, report),
-                        peer.samples_per_second, peer.loss, human_bytes(static_cast<double>(peer.bytes_sent)),
-                        human_bytes(static_cast<double>(peer.bytes_received)), agreement(peer, report));
+        const bool helper = peer.role == collective::Role::auxiliary;
+        text += fmt::format("{:<24} {:<8} {:<9} {:>8} {:>6} {:>9} {:>8} {:>9} {:>9}  {}\n",
+                            peer.name.empty() ? peer.peer.short_name() : peer.name, peer.peer.short_name(),
+                            to_string(peer.role), value(peer.step),
+                            or_dash(!helper, fmt::format("{:.0f}%", 100 * share(peer, report))),
+                            or_dash(has_speed(peer, report), fmt::format("{:.1f}", peer.samples_per_second)),
+                            or_dash(!helper, fmt::format("{:.4f}", peer.loss)),
+                            human_bytes(static_cast<double>(peer.bytes_sent)),
+                            human_bytes(static_cast<double>(peer.bytes_received)), agreement(peer, report));
     }
     return text;
 }
@@ -85,10 +104,14 @@ std::string to_json(const SwarmReport& report) {
         one["training"] = peer.training;
         one["samples"] = value(peer.samples);
         one["share"] = finite(share(peer, report));
-        one["samples_per_second"] = finite(peer.samples_per_second);
-        one["loss"] = finite(peer.loss);
+        one["samples_per_second"] =
+            has_speed(peer, report) ? finite(peer.samples_per_second) : ordered_json(nullptr);
+        one["loss"] = peer.role == collective::Role::auxiliary ? ordered_json(nullptr) : finite(peer.loss);
         one["digest"] = peer.digest.hex();
         one["state"] = agreement(peer, report);
+        const auto silent = report.silent.find(peer.peer);
+        one["silent_seconds"] =
+            silent == report.silent.end() ? ordered_json(nullptr) : ordered_json(silent->second);
         one["bytes_sent"] = peer.bytes_sent;
         one["bytes_received"] = peer.bytes_received;
         whole["peers"].push_back(std::move(one));
@@ -121,6 +144,46 @@ awaitable<void> SwarmObserver::start(Duration patience) {
                                                  std::move(settings), node_.log());
     co_await tracker_->start();
     co_await until_complete(deadline);
+    co_await until_heard_anew();
+}
+
+/// Notes whose words are new.
+void SwarmObserver::listen() {
+    const TimePoint now = node_.clock().now();
+    for (const Progress& peer : tracker_->peers()) {
+        Heard& heard = heard_[peer.peer];
+        if (heard.said == peer.time) continue;
+        heard.anew = heard.said != WallTime{};
+        heard.said = peer.time;
+        heard.at = now;
+    }
+}
+
+/// Seconds since the peer has last said anything. Its first words may be old ones that the directory keeps:
+/// then what counts is when they were said, by clocks that may differ.
+double SwarmObserver::silence(const Progress& peer) const {
+    const auto found = heard_.find(peer.peer);
+    if (found == heard_.end()) return 0;
+    const double here = seconds(node_.clock().now() - found->second.at);
+    if (found->second.anew) return here;
+    const auto difference = node_.clock().wall_now() - peer.time;
+    return std::max(here, static_cast<double>(difference.count()) / 1000);
+}
+
+/// Whoever seems silent gets the time to speak, so that a wrong clock makes nobody look dead.
+awaitable<void> SwarmObserver::until_heard_anew() {
+    constexpr double kLongest = 4;
+    const auto begin = node_.clock().now();
+    for (;;) {
+        double needed = 0;
+        for (const Progress& peer : report().peers)
+            if (!heard_[peer.peer].anew && silence(peer) > silence_allowed(peer) && peer.training)
+                needed = std::max(needed, std::min(kLongest, silence_allowed(peer)));
+        const TimePoint deadline = begin + from_seconds(needed);
+        if (node_.clock().now() >= deadline) co_return;
+        awaitable<void> changing = tracker_->changed().wait();
+        co_await shoal::detail::ends_in_time(node_.clock(), deadline, std::move(changing));
+    }
 }
 
 awaitable<void> SwarmObserver::find_run(TimePoint deadline) {
@@ -161,13 +224,21 @@ awaitable<void> SwarmObserver::until_complete(TimePoint deadline) {
                                                 run_ + "': is that its name, and is it running?");
 }
 
-SwarmReport SwarmObserver::report() const {
+SwarmReport SwarmObserver::report() {
+    listen();
     SwarmReport result;
     result.run = run_;
     result.time = node_.clock().wall_now();
     result.view = tracker_->view();
     result.peers = tracker_->peers();
     std::erase_if(result.peers, [&](const Progress& peer) { return peer.peer == node_.id(); });
+    for (const Progress& peer : result.peers) {
+        const double silent_for = silence(peer);
+        if (!peer.training || silent_for <= silence_allowed(peer)) continue;
+        result.silent[peer.peer] = silent_for;
+        result.view.samples_per_second =
+            std::max(0.0, result.view.samples_per_second - peer.samples_per_second);
+    }
     std::sort(result.peers.begin(), result.peers.end(), [](const Progress& a, const Progress& b) {
         return std::tie(a.name, a.peer) < std::tie(b.name, b.peer);
     });

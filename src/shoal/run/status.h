@@ -1,6 +1,7 @@
 // A live run, seen from outside: collects what its peers say of themselves, and shows it.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -12,15 +13,22 @@ namespace shoal::run {
 struct SwarmReport {
     std::string run;
     WallTime time{};
-    collective::SwarmView view;
+    collective::SwarmView view;               ///< its speed without the silent ones
     std::vector<collective::Progress> peers;  ///< without the observer; by name, then PeerId
+    /// Seconds for which a peer has said nothing, of those that should have long ago: dead, frozen, or cut
+    /// off. Their records live on for half a minute.
+    std::map<PeerId, double> silent;
 };
+
+/// How long a peer that trains may say nothing before it counts as silent: it reports after each
+/// micro-batch, and before and after each round.
+double silence_allowed(const collective::Progress& peer);
 
 /// A table for a terminal: one line a peer, and a headline.
 std::string to_table(const SwarmReport& report);
 
-/// {"run", "time", "step", "samples", "samples_per_second", "peers": [...]}; numbers that are not finite are
-/// null.
+/// {"run", "time", "step", "samples", "samples_per_second", "peers": [...]}; numbers that are not finite, or
+/// that a peer does not have (the loss of an auxiliary one, the speed of a silent one), are null.
 std::string to_json(const SwarmReport& report);
 
 /// Watches a run over an observer's node.
@@ -36,17 +44,27 @@ class SwarmObserver {
     /// run speaks.
     awaitable<void> start(Duration patience);
 
-    SwarmReport report() const;
+    SwarmReport report();
 
     awaitable<void> stop();
 
   private:
+    /// When a peer's newest words came.
+    struct Heard {
+        WallTime said{};    ///< by its own clock
+        TimePoint at;       ///< by ours
+        bool anew = false;  ///< they are not the first that we have of it: `at` tells how old they are
+    };
+    void listen();
+    double silence(const collective::Progress& peer) const;
+    awaitable<void> until_heard_anew();
     awaitable<void> find_run(TimePoint deadline);
     awaitable<void> until_complete(TimePoint deadline);
 
     Node& node_;
     std::string run_;
     std::shared_ptr<collective::ProgressTracker> tracker_;
+    std::map<PeerId, Heard> heard_;
 };
 
 }  // namespace shoal::run

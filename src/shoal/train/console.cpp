@@ -1,5 +1,6 @@
 #include "shoal/train/console.h"
 
+#include <cmath>
 #include <cstdio>
 #include <fmt/format.h>
 
@@ -16,7 +17,7 @@ std::string duration_text(double seconds) {
 
 }  // namespace
 
-Console::Console(Step last_step) : last_step_(last_step) {}
+Console::Console(Step last_step, Log log) : last_step_(last_step), log_(std::move(log)) {}
 
 void Console::say(const std::string& text) {
     fmt::print("{}\n", text);
@@ -49,25 +50,36 @@ void Console::on_step(Step step, double loss, double swarm_loss, double step_sec
         average_step_seconds_ == 0 ? step_seconds : 0.9 * average_step_seconds_ + 0.1 * step_seconds;
     const double left = average_step_seconds_ * static_cast<double>(value(last_step_) - value(step));
     say(
-        fmt::format("step {}/{}  loss {:.4f} (here {:.4f})  {:.0f} samples by {} peers in {:.2f} s  here "
+        fmt::format("step {}/{}  loss {:.4f} (here {:.4f})  {:.0f} samples by {} peer{} in {:.2f} s  here "
                     "{:.1f} samples/s  {} left  {}",
                     value(step), value(last_step_), swarm_loss, loss, round_samples_, round_contributors_,
-                    step_seconds, samples_per_second_, duration_text(left), digest.hex().substr(0, 8)));
+                    round_contributors_ == 1 ? "" : "s", step_seconds, samples_per_second_,
+                    duration_text(left), digest.hex().substr(0, 8)));
 }
 
 void Console::on_held_out_loss(Step step, double loss) {
+    held_out_ = std::pair(step, loss);
     say(fmt::format("step {}  held-out loss {:.4f}", value(step), loss));
 }
 
-void Console::on_synchronised(Step step, const collective::DownloadReport& report) {
-    say(fmt::format("loaded the state of step {}: {:.1f} MB from {} peers in {:.2f} s", value(step),
-                    static_cast<double>(report.bytes) / 1e6, report.donors.size(), report.seconds));
+double Console::held_out_loss_of(Step step) const {
+    return value(step) > 0 && held_out_.first == step ? held_out_.second : std::nan("");
 }
 
+void Console::on_synchronised(Step step, const collective::DownloadReport& report) {
+    say(fmt::format("loaded the state of step {}: {:.1f} MB from {} peer{} in {:.2f} s", value(step),
+                    static_cast<double>(report.bytes) / 1e6, report.donors.size(),
+                    report.donors.size() == 1 ? "" : "s", report.seconds));
+}
+
+// Whoever holds a state may leave, or train on, while it is asked: then the next one is asked.
 void Console::on_trouble(ErrorKind, const std::string& text) {
-    if (text == trouble_) return;
-    trouble_ = text;
-    say(text);
+    const bool no_state = text.starts_with("no state of step ");
+    const std::string calm = no_state ? "the swarm's state cannot be had just now; trying again" : text;
+    if (no_state) log_.info(text);
+    if (calm == trouble_) return;
+    trouble_ = calm;
+    say(calm);
 }
 
 }  // namespace shoal::train

@@ -3,14 +3,17 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
+#include "shoal/base/log.h"
 #include "shoal/collective/training_peer.h"
 
 namespace shoal::train {
 
 class Console final : public collective::TrainingObserver {
   public:
-    explicit Console(Step last_step);
+    /// @param log  for the details of what is told in few words.
+    Console(Step last_step, Log log);
 
     void on_micro_batch(const collective::MicroBatchResult& result, const collective::Progress& own) override;
     void on_round(Step step, const collective::Verdict& verdict) override;
@@ -20,10 +23,17 @@ class Console final : public collective::TrainingObserver {
     void on_synchronised(Step step, const collective::DownloadReport& report) override;
     void on_trouble(ErrorKind kind, const std::string& text) override;
 
-  private:
-    void say(const std::string& text);
+    /// Prints a line, at once.
+    static void say(const std::string& text);
+    /// The held-out loss, if it was told last of this step; else NaN.
+    double held_out_loss_of(Step step) const;
+    /// Whether this peer has taken a step.
+    bool has_stepped() const { return average_step_seconds_ > 0; }
 
+  private:
     Step last_step_;
+    Log log_;
+    std::pair<Step, double> held_out_ = {};
     std::size_t round_contributors_ = 0;  ///< of the last averaged round, with samples
     double samples_per_second_ = 0, round_samples_ = 0, average_step_seconds_ = 0;
     std::string trouble_;  ///< said last: not repeated

@@ -20,4 +20,8 @@ struct TrainingProgramOptions {
 /// checkpoint can be written to), also if the last checkpoint could not be written.
 int run_training(const run::RunDefinition& definition, const TrainingProgramOptions& options);
 
+/// Builds model and data as run_training() would and computes one micro-batch; throws what a training peer
+/// would end with. Touches neither folder nor network.
+void examine_model(const run::RunDefinition& definition);
+
 }  // namespace shoal::train
