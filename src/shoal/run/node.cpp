@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "shoal/base/async.h"
+#include "shoal/collective/swarm_rules.h"
 #include "shoal/run/folder.h"
 #include "shoal/run/open_directory.h"
 #include "shoal/run/probes.h"
@@ -124,6 +125,8 @@ Node::Node(RunDefinition definition, NodeOptions options)
     averaging.run = d.run.name;
     averaging.codec = d.averaging.codec;
     averaging.role = role();
+    averaging.maximum_weight = collective::maximum_weight(static_cast<Samples>(d.run.target_batch_size));
+    averaging.plausible_weight = collective::plausible_weight_by(p.progress);
     averaging.signer = std::make_shared<KeyPair>(p.key);
     averaging.bandwidth = d.averaging.bandwidth * kBytesPerMegabit;
     averaging.chunk_elements = static_cast<std::size_t>(d.averaging.chunk_elements);
