@@ -307,6 +307,25 @@ TEST(Auxiliary, GoesBackToTheCrowdAndEndsOnlyWhenMostHaveArrived) {
     EXPECT_TRUE(swarm.run_until([&] { return helper->finished; }, 3s));
 }
 
+TEST(Auxiliary, WaitsQuietlyWhenTheCrowdThatItIsAheadOfHasGone) {
+    Swarm swarm(3, 64, 50);
+    NodeOptions options;
+    options.role = Role::auxiliary;
+    const NodePointer helper = swarm.add(options);
+    Liar peer(swarm, 30);
+    peer.claim(40);
+    ASSERT_TRUE(swarm.run_until([&] { return helper->trainer->step() == Step{40}; }, 1s));
+    peer.claim(7);
+    swarm.world.simulation().run_for(1s);
+    peer.lie.training = false;
+    peer.claim(7);
+    swarm.world.simulation().run_for(20s);  // would never end if it asked without a pause
+    EXPECT_EQ(helper->trainer->step(), Step{40});
+    peer.lie.training = true;
+    peer.claim(7);
+    EXPECT_TRUE(swarm.run_until([&] { return helper->trainer->step() == Step{7}; }, 6s));
+}
+
 class Following : public ::testing::TestWithParam<std::uint64_t> {};
 
 TEST_P(Following, OneOfTwoThatMissedStepsTakesTheStateOfTheOther) {

@@ -79,9 +79,10 @@ awaitable<void> AuxiliaryPeer::until_ahead() {
 /// Goes where the crowd is: forward at once, and back if we have been ahead of it for a while. (After a round
 /// that we took part in we are ahead for a moment; our own step proves nothing.)
 void AuxiliaryPeer::follow() {
-    if (progress_.view().training_peers == 0) return;
+    const bool has_crowd = progress_.view().training_peers > 0;
     const Step swarm = std::min(progress_.view().step, settings_.last_step);
-    const bool lost_ahead = lasts(swarm < step_, ahead_since_, kAhead);
+    const bool lost_ahead = lasts(has_crowd && swarm < step_, ahead_since_, kAhead);
+    if (!has_crowd) return;
     if (swarm <= step_ && !lost_ahead) return;
     ahead_since_.reset();
     step_ = swarm;
