@@ -35,31 +35,65 @@ Progress newcomer(int n, std::int64_t step) {
     return progress;
 }
 
-SwarmView judge(std::vector<Progress> live, const Progress& own, std::int64_t lead = 2) {
+SwarmView judge(std::vector<Progress> live, const Progress& own, std::vector<PeerId> companions = {}) {
     live.push_back(own);
     std::sort(live.begin(), live.end(), [](const auto& a, const auto& b) { return a.peer < b.peer; });
-    return judge_swarm(live, own, static_cast<Samples>(1000), lead, [](const PeerId&) { return false; });
+    return judge_swarm(live, own, static_cast<Samples>(1000), companions,
+                       [](const PeerId&) { return false; });
 }
 
-std::int64_t step_seen(std::vector<Progress> live, const Progress& own, std::int64_t lead = 2) {
-    return value(judge(std::move(live), own, lead).step);
+std::int64_t step_seen(std::vector<Progress> live, const Progress& own, std::vector<PeerId> companions = {}) {
+    return value(judge(std::move(live), own, std::move(companions)).step);
 }
 
 TEST(SwarmStep, OfALonePeerIsItsOwn) {
     EXPECT_EQ(step_seen({}, trainer(1, 5)), 5);
 }
 
-TEST(SwarmStep, FollowsASinglePeerWithinThePlausibleLeadOnly) {
-    EXPECT_EQ(step_seen({trainer(2, 7)}, trainer(1, 5)), 7);
-    EXPECT_EQ(step_seen({trainer(2, 8)}, trainer(1, 5)), 5);
-    EXPECT_EQ(step_seen({trainer(2, 8)}, trainer(1, 5), 3), 8);
+TEST(SwarmStep, OfATrainerFollowsNoSinglePeerHoweverLittleItClaims) {
+    EXPECT_EQ(step_seen({trainer(2, 6)}, trainer(1, 5)), 5);
+    EXPECT_EQ(step_seen({trainer(2, 6)}, trainer(1, 5), {peer(1), peer(2)}), 5);
+    EXPECT_EQ(step_seen({trainer(2, 6), trainer(3, 6)}, trainer(1, 5)), 6);
+}
+
+TEST(SwarmStep, OfATrainerIsWhatAQuorumOfItsLastRoundHasReached) {
+    const std::vector<PeerId> round{peer(1), peer(2), peer(3), peer(4)};
+    // Many newcomers hold the old state; they took part in nothing.
+    const std::vector<Progress> newer{trainer(5, 5), trainer(6, 5), trainer(7, 5)};
+    const auto seen = [&](std::vector<Progress> live, int self) {
+        live.insert(live.end(), newer.begin(), newer.end());
+        return step_seen(std::move(live), trainer(self, 5), round);
+    };
+    EXPECT_EQ(seen({trainer(1, 6), trainer(2, 7), trainer(3, 5)}, 4), 6);  // half, with the lowest
+    EXPECT_EQ(seen({trainer(2, 6), trainer(3, 6), trainer(4, 5)}, 1), 5);  // half, without it
+    EXPECT_EQ(seen({trainer(2, 6), trainer(3, 6), trainer(4, 7)}, 1), 6);
+}
+
+TEST(Rival, IsWhatContradictsATrainerWithoutCompany) {
+    const auto rival = [](std::vector<Progress> live, const Progress& own, std::vector<PeerId> round = {}) {
+        const SwarmView view = judge(std::move(live), own, std::move(round));
+        return view.rival ? value(view.rival->step) : -1;
+    };
+    EXPECT_EQ(rival({trainer(2, 6)}, trainer(1, 5)), 6);
+    EXPECT_EQ(rival({trainer(2, 4)}, trainer(1, 5)), -1);
+    EXPECT_EQ(rival({trainer(2, 6)}, newcomer(1, 5)), -1);
+    EXPECT_EQ(rival({trainer(2, 6), trainer(3, 5)}, trainer(1, 5)), -1);  // 3 is company
+    EXPECT_EQ(rival({trainer(2, 6), trainer(3, 4)}, trainer(1, 5)), -1);  // and so is who comes after us
+    // But of a round of two, the lowest may have gone on alone.
+    EXPECT_EQ(rival({trainer(1, 6), trainer(3, 5)}, trainer(2, 5), {peer(1), peer(2)}), 6);
+    EXPECT_EQ(rival({trainer(2, 6), trainer(3, 5)}, trainer(1, 5), {peer(1), peer(2)}), -1);
+    Progress other = trainer(2, 5);
+    other.digest = {99, 0};
+    EXPECT_EQ(rival({other}, trainer(1, 5)), -1);  // it is the other that has to look
+    EXPECT_EQ(rival({other}, trainer(3, 5)), 5);
 }
 
 TEST(SwarmStep, IsNotMovedByALoneLiar) {
     constexpr std::int64_t kLie = 1'000'000'000;
     EXPECT_EQ(step_seen({trainer(9, kLie)}, trainer(1, 5)), 5);
     EXPECT_EQ(step_seen({trainer(2, 5), trainer(9, kLie)}, trainer(1, 5)), 5);
-    EXPECT_EQ(step_seen({trainer(2, 5), trainer(3, 6), trainer(4, 5), trainer(9, kLie)}, trainer(1, 5)), 6);
+    EXPECT_EQ(step_seen({trainer(2, 5), trainer(3, 6), trainer(4, 5), trainer(9, kLie)}, trainer(1, 5)), 5);
+    EXPECT_EQ(step_seen({trainer(2, 5), trainer(3, 6), trainer(4, 6), trainer(9, kLie)}, trainer(1, 5)), 6);
     // Nor a newcomer when the crowd disagrees.
     EXPECT_EQ(step_seen({trainer(2, 500), trainer(3, 500), trainer(9, kLie)}, newcomer(1, 0)), 500);
     EXPECT_EQ(
@@ -76,10 +110,9 @@ TEST(SwarmStep, OfANewcomerIsThatOfTheCrowd) {
               500);
 }
 
-TEST(SwarmStep, WhenAWholeRunResumesIsWhatMostHoldOrALittleMore) {
+TEST(SwarmStep, WhenAWholeRunResumesIsWhatMostHold) {
     EXPECT_EQ(step_seen({newcomer(2, 100), newcomer(3, 100)}, newcomer(1, 90)), 100);
     EXPECT_EQ(step_seen({newcomer(2, 90), newcomer(3, 100)}, newcomer(1, 90)), 90);
-    EXPECT_EQ(step_seen({newcomer(2, 90), newcomer(3, 100)}, newcomer(1, 90), 10), 100);
 }
 
 TEST(SwarmStep, OfTwoEqualHalvesIsTheHigherOneButOnlyWhereAHalfIsMoreThanOnePeer) {
@@ -90,10 +123,10 @@ TEST(SwarmStep, OfTwoEqualHalvesIsTheHigherOneButOnlyWhereAHalfIsMoreThanOnePeer
 TEST(SwarmStep, IsNotMovedByPeersInDoubtUnlessTheCrowdAgrees) {
     const Progress own = trainer(1, 5);
     const auto doubt_two = [](const PeerId& p) { return p == peer(2); };
-    std::vector<Progress> live{own, trainer(2, 6)};
-    EXPECT_EQ(value(judge_swarm(live, own, Samples{100}, 2, doubt_two).step), 5);
-    live.push_back(trainer(3, 6));
-    EXPECT_EQ(value(judge_swarm(live, own, Samples{100}, 2, doubt_two).step), 6);
+    std::vector<Progress> live{own, trainer(2, 6), trainer(3, 6)};
+    EXPECT_EQ(value(judge_swarm(live, own, Samples{100}, {}, doubt_two).step), 5);
+    live.push_back(trainer(4, 6));
+    EXPECT_EQ(value(judge_swarm(live, own, Samples{100}, {}, doubt_two).step), 6);
 }
 
 TEST(SwarmStep, IgnoresAuxiliaryPeers) {
@@ -114,18 +147,39 @@ TEST(SwarmView, AddsUpTheSamplesOfThoseAtItsStep) {
 }
 
 TEST(SwarmView, NamesTheStateOfMostAndOfTheLowestPeerOnATie) {
-    Progress two = trainer(2, 5), three = trainer(3, 5), own = trainer(1, 5);
+    Progress two = trainer(2, 6), three = trainer(3, 6), four = trainer(4, 6);
     two.digest = three.digest = {42, 0};
-    own.digest = {41, 0};
-    EXPECT_EQ(judge({two, three}, own).digest, two.digest);
-    EXPECT_EQ(judge({two}, own).digest, own.digest);
+    four.digest = {41, 0};
+    EXPECT_EQ(judge({two, three, four}, newcomer(1, 0)).digest, two.digest);
+    EXPECT_EQ(judge({three, four}, newcomer(1, 0)).digest, three.digest);
+}
+
+TEST(SwarmView, OfATrainerNamesAnotherStateOnlyIfSeveralThatAreMostHoldIt) {
+    const auto with_digest = [](int n, std::uint64_t digest) {
+        Progress progress = trainer(n, 5);
+        progress.digest = {digest, 0};
+        return progress;
+    };
+    const auto named = [](std::vector<Progress> live, const Progress& own, std::vector<PeerId> round = {}) {
+        return judge(std::move(live), own, std::move(round)).digest.low;
+    };
+    const Progress own = with_digest(4, 41);
+    EXPECT_EQ(named({with_digest(2, 42)}, own), 41U);
+    EXPECT_EQ(named({with_digest(2, 42), with_digest(3, 42)}, own), 42U);
+    EXPECT_EQ(named({with_digest(1, 42), with_digest(2, 42), with_digest(5, 41)}, own), 42U);  // half, lowest
+    EXPECT_EQ(named({with_digest(5, 42), with_digest(6, 42), with_digest(7, 41)}, own), 41U);
+    // Two of six, the others being a step behind.
+    const std::vector<Progress> two{trainer(1, 4), with_digest(2, 42), with_digest(3, 42), trainer(5, 4),
+                                    trainer(6, 4)};
+    EXPECT_EQ(named(two, own), 41U);
+    EXPECT_EQ(named(two, own, {peer(2), peer(3), peer(4)}), 42U);
 }
 
 TEST(BatchIsFull, AtTheTargetAndNotOneSampleBefore) {
     const auto full = [](std::int64_t samples) {
         const std::vector<Progress> live{trainer(1, 5, samples), trainer(2, 5, 500)};
         const SwarmView view =
-            judge_swarm(live, live[0], Samples{1000}, 2, [](const PeerId&) { return false; });
+            judge_swarm(live, live[0], Samples{1000}, {}, [](const PeerId&) { return false; });
         return judge_batch_full(view, live, peer(1), Samples{1000});
     };
     EXPECT_FALSE(full(499));
@@ -136,7 +190,7 @@ TEST(BatchIsFull, WhenMoreThanHalfOfTheOthersWait) {
     std::vector<Progress> live{trainer(1, 5), trainer(2, 5), trainer(3, 5)};
     const auto full = [&] {
         const SwarmView view =
-            judge_swarm(live, live[0], Samples{1000}, 2, [](const PeerId&) { return false; });
+            judge_swarm(live, live[0], Samples{1000}, {}, [](const PeerId&) { return false; });
         return judge_batch_full(view, live, peer(1), Samples{1000});
     };
     EXPECT_FALSE(full());
@@ -291,6 +345,87 @@ TEST_F(Book, PromisesOfAVerySlowPeerAreBounded) {
     const auto expected = book_.expected(Step{5}, now_, [](const Progress&) { return false; });
     ASSERT_EQ(expected.size(), 1U);
     EXPECT_EQ(expected[0].ready_by, now_ + 60s);
+}
+
+TEST_F(Book, TrustsAPeerThatDoesNotComeHalfAsMuchEachTimeAndMoreAgainWhenItComes) {
+    book_.set_own(trainer(1, 5, 1000), now_);
+    Progress talker = trainer(2, 5, 10);
+    talker.micro_batch_seconds = 1e6;
+    hear(talker, 1);
+    const auto patience = [&] {
+        const auto expected = book_.expected(Step{5}, now_, [](const Progress&) { return false; });
+        return expected.empty() ? -1 : seconds(expected[0].ready_by - now_);
+    };
+    const std::vector<PeerId> with{peer(1), peer(2)}, without{peer(1)};
+    double granted = 60;
+    for (int missed = 0; missed < 6; ++missed) {
+        EXPECT_DOUBLE_EQ(patience(), granted) << missed;
+        book_.keep_score(Step{5}, without, now_);
+        granted /= 2;
+    }
+    EXPECT_EQ(patience(), -1);
+    book_.keep_score(Step{5}, without, now_);
+    book_.keep_score(Step{5}, with, now_);
+    EXPECT_DOUBLE_EQ(patience(), 60.0 / 32);
+    for (int came = 0; came < 6; ++came) book_.keep_score(Step{5}, with, now_);
+    EXPECT_DOUBLE_EQ(patience(), 60);
+    EXPECT_EQ(book_.trust(peer(2), now_), 1);
+}
+
+TEST_F(Book, ForgivesOneBrokenPromiseInFiveMinutesAndNoneWherePatienceWasNotAsked) {
+    book_.set_own(trainer(1, 5, 1000), now_);
+    hear(trainer(2, 5), 1);
+    const std::vector<PeerId> without{peer(1)};
+    book_.keep_score(Step{4}, without, now_);
+    EXPECT_EQ(book_.trust(peer(2), now_), 1);
+    book_.keep_score(Step{5}, without, now_);
+    book_.keep_score(Step{5}, without, now_);
+    EXPECT_EQ(book_.trust(peer(2), now_ + 5min - 1ns), 0.25);
+    EXPECT_EQ(book_.trust(peer(2), now_ + 5min), 0.5);
+    EXPECT_EQ(book_.trust(peer(2), now_ + 10min), 1);
+}
+
+TEST_F(Book, RemembersABoundedNumberOfTheDead) {
+    for (int i = 0; i < 8192 + 10; ++i) {
+        ProgressRecord goodbye;
+        Digest digest;
+        digest.bytes[0] = static_cast<std::uint8_t>(i);
+        digest.bytes[1] = static_cast<std::uint8_t>(i >> 8);
+        digest.bytes[2] = 9;
+        goodbye.progress.peer = PeerId(digest);
+        goodbye.sequence = 1;
+        goodbye.goodbye = true;
+        book_.accept(goodbye, ProgressBook::Source::connection, 30s, now_);
+    }
+    EXPECT_EQ(book_.dead(), 8192U);
+}
+
+TEST_F(Book, WeightIsPlausibleUpToWhatThePeerHasReportedAndCanHaveComputedSince) {
+    EXPECT_EQ(book_.plausible_weight(peer(2), Step{5}, now_), std::numeric_limits<double>::infinity());
+    hear(trainer(2, 5, 40), 1);  // 100 samples a second, a micro-batch a second
+    EXPECT_DOUBLE_EQ(book_.plausible_weight(peer(2), Step{5}, now_), 40 + 8 * 100 * (1 + 2));
+    EXPECT_DOUBLE_EQ(book_.plausible_weight(peer(2), Step{5}, now_ + 1s), 40 + 8 * 100 * (1 + 1 + 2));
+    EXPECT_DOUBLE_EQ(book_.plausible_weight(peer(2), Step{6}, now_), 8 * 100 * (1 + 2));
+    EXPECT_EQ(book_.plausible_weight(peer(2), Step{4}, now_), std::numeric_limits<double>::infinity());
+    EXPECT_EQ(maximum_weight(Samples{1000}), 2000);
+}
+
+TEST_F(Book, VouchersAreThoseWhoHaveSaidThatTheyHoldAState) {
+    hear(trainer(2, 5), 1);
+    hear(trainer(2, 6), 2);
+    hear(trainer(3, 5), 1);
+    Progress other = trainer(4, 5);
+    other.digest = {99, 0};
+    hear(other, 1);
+    Progress arriving = newcomer(5, 5);
+    arriving.waiting = true;  // it has not got it yet
+    hear(arriving, 1);
+    const StateClaim claim{Step{5}, {5, 0}};
+    EXPECT_EQ(book_.vouchers(claim, now_).agree, 2U);
+    EXPECT_EQ(book_.vouchers(claim, now_).differ, 1U);
+    book_.doubt(peer(3), now_ + 1s);
+    EXPECT_EQ(book_.vouchers(claim, now_).agree, 1U);
+    EXPECT_EQ(book_.vouchers(claim, now_ + 1s).agree, 2U);
 }
 
 TEST_F(Book, ExpectsTrainersAtTheStepAndHelpersOnly) {

@@ -1,8 +1,10 @@
 // The progress tracker among simulated peers.
+#include <algorithm>
 #include <gtest/gtest.h>
 
 #include "shoal/collective/progress.h"
 #include "shoal/collective/progress_record.h"
+#include "shoal/collective/record_pace.h"
 #include "shoal/sim/world.h"
 
 namespace shoal::collective {
@@ -60,9 +62,66 @@ TEST_P(Tracking, PeersLearnOfEachOtherThroughTheDirectory) {
         return a.tracker->view().peers == 3 && b.tracker->view().peers == 3 && c.tracker->view().peers == 3;
     };
     EXPECT_TRUE(happens(all_know, 200ms));
-    EXPECT_EQ(value(a.tracker->view().step), 4);
-    EXPECT_EQ(value(a.tracker->view().samples), 50);
+    EXPECT_EQ(value(a.tracker->view().step), 3);  // one peer alone proves no step
+    EXPECT_EQ(value(a.tracker->view().samples), 300);
     EXPECT_EQ(a.tracker->peers().size(), 3U);
+}
+
+awaitable<void> count_changes(ProgressTracker& tracker, std::shared_ptr<int> count) {
+    for (;;) {
+        co_await tracker.changed().wait();
+        ++*count;
+    }
+}
+
+awaitable<void> say_much(net::Network& network, Clock& clock, PeerId listener, int records,
+                         Duration between) {
+    const net::StreamPointer stream = co_await network.open(listener, "test/progress");
+    for (int i = 1; i <= records; ++i) {
+        ProgressRecord record;
+        record.progress = at_step(3, i);
+        record.sequence = static_cast<std::uint64_t>(i);
+        const Bytes words = encode_progress(record);
+        co_await stream->write(words, ByteView());
+        co_await clock.sleep_for(between);
+    }
+}
+
+TEST_P(Tracking, WhoTalksMuchIsHeardAFewTimesASecondAndTheNewestWordCounts) {
+    Member a = join();
+    a.tracker->report(at_step(3, 0));
+    const sim::Peer talker = world_.add_peer();
+    run_for(1s);
+    const auto changes = std::make_shared<int>(0);
+    TaskGroup tasks(world_.executor());
+    tasks.spawn(count_changes(*a.tracker, changes));
+    tasks.spawn(say_much(*talker.network, *talker.clock, a.peer.id, 4000, 500us));
+    run_for(2s);
+    EXPECT_GE(*changes, 40);
+    EXPECT_LE(*changes, RecordPace::kAtOnce + 2 * RecordPace::kPerSecond + 2);  // 2: it has connected
+    EXPECT_TRUE(happens(
+        [&] {
+            const std::vector<Progress> all = a.tracker->peers();
+            return std::any_of(all.begin(), all.end(), [&](const Progress& p) {
+                return p.peer == talker.id && value(p.samples) == 1000;
+            });
+        },
+        200ms));
+    tasks.cancel();
+    run_for(1s);
+}
+
+TEST(RecordPaceTest, AllowsAFewAtOnceAndThenOneInEachInterval) {
+    RecordPace pace;
+    const TimePoint now{100s};
+    for (int i = 0; i < RecordPace::kAtOnce; ++i) EXPECT_TRUE(pace.may_look(now));
+    EXPECT_FALSE(pace.may_look(now));
+    EXPECT_EQ(pace.next_look(), now + 50ms);
+    EXPECT_FALSE(pace.may_look(now + 50ms - 1ns));
+    EXPECT_TRUE(pace.may_look(now + 50ms));
+    EXPECT_FALSE(pace.may_look(now + 50ms));
+    for (int i = 0; i < RecordPace::kAtOnce; ++i) EXPECT_TRUE(pace.may_look(now + 1h));
+    EXPECT_FALSE(pace.may_look(now + 1h));
 }
 
 TEST_P(Tracking, FullBatchIsNoticedWithinOneRoundTrip) {

@@ -6,6 +6,12 @@
 
 namespace shoal::collective {
 
+namespace {
+
+constexpr Duration kSettling = std::chrono::seconds(2), kAhead = std::chrono::seconds(5);
+
+}  // namespace
+
 AuxiliaryPeer::AuxiliaryPeer(net::Network& network, Clock& clock, Averager& averager,
                              ProgressTracker& progress, TrainingSettings settings, TrainingObserver& observer,
                              Log log)
@@ -18,33 +24,67 @@ AuxiliaryPeer::AuxiliaryPeer(net::Network& network, Clock& clock, Averager& aver
       log_(std::move(log)) {}
 
 awaitable<void> AuxiliaryPeer::run(Step start) {
-    // Its own step is what it has seen the swarm reach: it starts at the bottom and follows.
     step_ = std::min(start, settings_.last_step);
     co_await progress_.start();
     report();
-    while (step_ < settings_.last_step) {
-        co_await until_needed();
+    while (!is_over()) {
         follow();
-        if (step_ < settings_.last_step && progress_.batch_is_full()) co_await help();
+        const bool is_wanted = progress_.view().training_peers > 0 && progress_.view().step == step_ &&
+                               step_ < settings_.last_step && progress_.batch_is_full();
+        if (is_wanted)
+            co_await help();
+        else
+            co_await until_change();
     }
     co_await progress_.stop();
 }
 
-awaitable<void> AuxiliaryPeer::until_needed() {
-    const auto needed = [this] {
-        const SwarmView view = progress_.view();
-        return view.step > step_ || (view.training_peers > 0 && progress_.batch_is_full());
-    };
-    while (!needed()) co_await progress_.changed().wait();
+/// True when most of those that train have arrived at the end, or all have left after the last step, and it
+/// is not just that we have not heard of the others yet.
+bool AuxiliaryPeer::is_over() {
+    std::size_t trainers = 0, arrived = 0;
+    for (const Progress& peer : progress_.peers()) {
+        // Nobody is beyond the last step.
+        if (!peer.training || peer.role == Role::auxiliary || peer.step > settings_.last_step) continue;
+        ++trainers;
+        arrived += peer.step == settings_.last_step ? 1 : 0;
+    }
+    const bool over = trainers > 0 ? 2 * arrived > trainers : step_ >= settings_.last_step;
+    return lasts(over, over_since_, kSettling);
+}
+
+/// True if the condition has held for so long.
+bool AuxiliaryPeer::lasts(bool condition, std::optional<TimePoint>& since, Duration how_long) {
+    if (!condition) since.reset();
+    if (condition && !since) since = clock_.now();
+    return condition && clock_.now() - *since >= how_long;
+}
+
+/// A change of the view, or the time when something has lasted long enough.
+awaitable<void> AuxiliaryPeer::until_change() {
+    TimePoint deadline = TimePoint::never();
+    if (over_since_) deadline = *over_since_ + kSettling;
+    if (ahead_since_) deadline = std::min(deadline, *ahead_since_ + kAhead);
+    awaitable<void> change = progress_.changed().wait();
+    if (deadline == TimePoint::never())
+        co_await std::move(change);
+    else
+        co_await detail::ends_in_time(clock_, deadline, std::move(change));
 }
 
 awaitable<void> AuxiliaryPeer::until_ahead() {
     while (progress_.view().step <= step_) co_await progress_.changed().wait();
 }
 
+/// Goes where the crowd is: forward at once, and back if we have been ahead of it for a while. (After a round
+/// that we took part in we are ahead for a moment; our own step proves nothing.)
 void AuxiliaryPeer::follow() {
-    const Step swarm = progress_.view().step;
-    if (swarm <= step_) return;
+    const bool has_crowd = progress_.view().training_peers > 0;
+    const Step swarm = std::min(progress_.view().step, settings_.last_step);
+    const bool lost_ahead = lasts(has_crowd && swarm < step_, ahead_since_, kAhead);
+    if (!has_crowd) return;
+    if (swarm <= step_ && !lost_ahead) return;
+    ahead_since_.reset();
     step_ = swarm;
     attempt_ = 0;
     failures_ = 0;

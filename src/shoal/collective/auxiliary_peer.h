@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "shoal/collective/training_peer.h"
 
@@ -12,12 +13,14 @@ class AuxiliaryPeer final : public TrainingPeer, public std::enable_shared_from_
     AuxiliaryPeer(net::Network& network, Clock& clock, Averager& averager, ProgressTracker& progress,
                   TrainingSettings settings, TrainingObserver& observer, Log log);
 
-    /// Follows the swarm's step, whatever `start` is.
+    /// Follows the step of most that train, whatever `start` is, and ends when most have arrived at the last.
     awaitable<void> run(Step start) override;
     Step step() const override { return step_; }
 
   private:
-    awaitable<void> until_needed();
+    bool is_over();
+    bool lasts(bool condition, std::optional<TimePoint>& since, Duration how_long);
+    awaitable<void> until_change();
     awaitable<void> until_ahead();
     awaitable<void> help();
     void follow();
@@ -34,6 +37,7 @@ class AuxiliaryPeer final : public TrainingPeer, public std::enable_shared_from_
     unsigned attempt_ = 0, failures_ = 0;
     std::uint64_t bytes_sent_ = 0, bytes_received_ = 0;
     std::vector<PeerId> excluded_;
+    std::optional<TimePoint> over_since_, ahead_since_;
 };
 
 }  // namespace shoal::collective

@@ -77,6 +77,9 @@ struct AveragerSettings {
     Duration stall_timeout = std::chrono::milliseconds(
         1500);  ///< a member that owes bytes and moves none for this long is lost (grows with observed rates)
     double maximum_weight = 1e9;  ///< a contribution that claims more samples is refused
+    /// The most that a peer can honestly bring to the round of a step, as far as this peer knows; a join that
+    /// claims more is refused. None: whatever maximum_weight allows.
+    std::function<double(const PeerId&, Step)> plausible_weight;
     std::shared_ptr<const Signer>
         signer;        ///< of this peer: signs its joins, so that no leader can speak for it, and demands
                        ///< the same of others. Without one, joins are not signed and not checked.

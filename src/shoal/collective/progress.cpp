@@ -1,9 +1,13 @@
 #include "shoal/collective/progress.h"
 
 #include <algorithm>
+#include <limits>
+#include <map>
+#include <utility>
 
 #include "shoal/collective/progress_book.h"
 #include "shoal/collective/progress_links.h"
+#include "shoal/collective/record_pace.h"
 
 namespace shoal::collective {
 
@@ -50,7 +54,10 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
             const auto self = weak.lock();
             // Whoever loses its connection counts no longer, until it (or a new connection to it) speaks
             // again.
-            if (self && !connected) self->forget(peer);
+            if (!self || connected) return;
+            self->forget(peer);
+            const auto inbox = self->inboxes_.find(peer);
+            if (inbox != self->inboxes_.end() && !inbox->second.waiting) self->inboxes_.erase(inbox);
         });
         watching_ = directory_.watch(name_, [weak](const dht::Record& record) {
             if (const auto self = weak.lock()) self->on_record(record);
@@ -127,6 +134,17 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
         changed.notify();
     }
 
+    bool doubts(const PeerId& peer) const { return book.doubts(peer, clock_.now()); }
+    Vouchers vouchers(const StateClaim& state) const { return book.vouchers(state, clock_.now()); }
+
+    double plausible_weight(const PeerId& peer, Step step) const {
+        return book.plausible_weight(peer, step, clock_.now());
+    }
+    void keep_score(Step step, std::span<const PeerId> members) {
+        book.keep_score(step, members, clock_.now());
+    }
+    double trust(const PeerId& peer) const { return book.trust(peer, clock_.now()); }
+
     std::vector<ExpectedPeer> expected(Step step) const {
         const bool client = book.own().role == Role::client;
         const auto unreachable = [&](const Progress& peer) {
@@ -145,12 +163,36 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
 
     static awaitable<void> listen(std::weak_ptr<TrackerCore> weak, net::StreamPointer stream) {
         for (;;) {
-            const std::optional<net::Message> message = co_await stream->read();
-            if (!message) co_return;
-            const ProgressRecord record = decode_progress(message->control, stream->peer());
+            std::optional<net::Message> message = co_await stream->read();
             const auto self = weak.lock();
-            if (!self || self->stopped_) co_return;
-            self->take(record, ProgressBook::Source::connection, self->settings_.time_to_live);
+            if (!message || !self || self->stopped_) co_return;
+            self->hear(stream->peer(), std::move(message->control));
+        }
+    }
+
+    /// Looks at what a peer says, or keeps it until it is this peer's turn again; only the newest is kept.
+    void hear(const PeerId& peer, Bytes words) {
+        Inbox& inbox = inboxes_[peer];
+        const bool later = inbox.waiting || !inbox.pace.may_look(clock_.now());
+        if (!later) return look(peer, words);
+        if (words.size() > dht::kMaximumValueBytes) return look(peer, words);  // which refuses it
+        if (!inbox.waiting) tasks_.spawn(look_later(shared_from_this(), peer));
+        inbox.waiting = std::move(words);
+    }
+
+    void look(const PeerId& peer, ByteView words) {
+        take(decode_progress(words, peer), ProgressBook::Source::connection, settings_.time_to_live);
+    }
+
+    static awaitable<void> look_later(std::shared_ptr<TrackerCore> self, PeerId peer) {
+        co_await self->clock_.sleep_until(self->inboxes_.at(peer).pace.next_look());
+        Inbox& inbox = self->inboxes_.at(peer);
+        inbox.pace.may_look(self->clock_.now());
+        const Bytes words = *std::exchange(inbox.waiting, std::nullopt);
+        try {
+            self->look(peer, words);
+        } catch (const Error& error) {
+            self->log_.debug(error.what());
         }
     }
 
@@ -228,8 +270,13 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
     Signal changed;
 
   private:
+    struct Inbox {
+        RecordPace pace;
+        std::optional<Bytes> waiting;  ///< the newest words, which a look_later() will look at
+    };
     std::shared_ptr<ProgressLinks> links_;
-    Bytes words_;  ///< our newest record; empty before the first report
+    std::map<PeerId, Inbox> inboxes_;  ///< of connected peers
+    Bytes words_;                      ///< our newest record; empty before the first report
     std::uint64_t sequence_ = 0;
     bool unpublished_ = false, stopped_ = false;
     Signal dirty_;
@@ -248,12 +295,22 @@ class TrackerHandle final : public ProgressTracker {
     }
     awaitable<void> stop() override { return core_->stop(core_); }
     void report(Progress own) override { core_->report(std::move(own)); }
+    void set_companions(std::vector<PeerId> members) override {
+        core_->book.set_companions(std::move(members));
+    }
     SwarmView view() const override { return core_->book.view(); }
     std::vector<Progress> peers() const override { return core_->book.peers(); }
     std::vector<ExpectedPeer> expected(Step step) const override { return core_->expected(step); }
     bool has_left(const PeerId& peer, Step step) const override { return core_->book.has_left(peer, step); }
     void forget(const PeerId& peer) override { core_->forget(peer); }
     void doubt(const PeerId& peer, Duration how_long) override { core_->doubt(peer, how_long); }
+    bool doubts(const PeerId& peer) const override { return core_->doubts(peer); }
+    Vouchers vouchers(const StateClaim& state) const override { return core_->vouchers(state); }
+    double plausible_weight(const PeerId& peer, Step step) const override {
+        return core_->plausible_weight(peer, step);
+    }
+    void keep_score(Step step, std::span<const PeerId> members) override { core_->keep_score(step, members); }
+    double trust(const PeerId& peer) const override { return core_->trust(peer); }
     bool batch_is_full() const override { return core_->book.batch_is_full(); }
     Signal& changed() override { return core_->changed; }
 
@@ -262,6 +319,13 @@ class TrackerHandle final : public ProgressTracker {
 };
 
 }  // namespace
+
+std::function<double(const PeerId&, Step)> plausible_weight_by(std::weak_ptr<ProgressTracker> tracker) {
+    return [tracker = std::move(tracker)](const PeerId& peer, Step step) {
+        const auto alive = tracker.lock();
+        return alive ? alive->plausible_weight(peer, step) : std::numeric_limits<double>::infinity();
+    };
+}
 
 std::shared_ptr<ProgressTracker> make_progress_tracker(net::Network& network, dht::Directory& directory,
                                                        Clock& clock, ProgressSettings settings, Log log) {

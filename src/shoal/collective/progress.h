@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "shoal/base/async.h"
@@ -62,8 +63,18 @@ struct ProgressSettings {
     Duration time_to_live = std::chrono::seconds(30);  ///< of a record
     Duration report_interval =
         std::chrono::milliseconds(250);  ///< at most one directory record in this time, newest wins
-    std::int64_t plausible_lead = 2;     ///< how many steps a single peer may be ahead of the swarm before it
-                                         ///< needs company: see swarm_step()
+};
+
+/// A state of which somebody says that it is the swarm's.
+struct StateClaim {
+    Step step{};
+    Fingerprint digest;
+};
+
+/// What others have said of a state.
+struct Vouchers {
+    std::size_t agree = 0;   ///< peers that have said of themselves that they hold this very state
+    std::size_t differ = 0;  ///< peers that held another one at this step
 };
 
 /// The swarm as this peer sees it.
@@ -73,15 +84,19 @@ struct SwarmView {
     double samples_per_second = 0;
     std::size_t peers = 0;  ///< live records, this peer included
     std::size_t training_peers = 0;
-    Duration eta{0};  ///< until the batch is full, by samples and speeds
-    Step crowd{};     ///< the highest step that a majority of the live training peers has reached
-    /// The state on which most training peers at `step` agree (ties: the one of the lowest PeerId).
+    Duration eta{0};         ///< until the batch is full, by samples and speeds
+    Step crowd{};            ///< the highest step that a majority of the live training peers has reached
+    std::size_t voters = 0;  ///< peers that this majority is one of; those in doubt are none
+    /// The state on which most training peers at `step` agree (ties: the one of the lowest PeerId). For a
+    /// peer that trains at that step its own, unless several others who are most hold another.
     Fingerprint digest;
+    /// Of a peer that trains and has no company: a state that contradicts ours, and for which nobody vouches.
+    std::optional<StateClaim> rival;
 };
 
-/// Keeps the view current. The swarm's step is the highest step that is plausible: claimed by a peer that is
-/// at most `plausible_lead` ahead of us, or by a majority (by count) of the live training peers, so that a
-/// newcomer believes the crowd and nobody believes a lone liar.
+/// Keeps the view current. The swarm's step is the highest that somebody can vouch for: a majority (by count)
+/// of the live training peers, or a quorum of those with whom this peer took its last step. So a newcomer
+/// believes the crowd, and a lone liar moves nobody (swarm_rules.h).
 class ProgressTracker {
   public:
     virtual ~ProgressTracker() = default;
@@ -94,6 +109,9 @@ class ProgressTracker {
     /// Replaces what this peer says of itself (peer and time are filled in); sent at once to connected peers,
     /// and to the directory when the report interval allows.
     virtual void report(Progress own) = 0;
+
+    /// With whom this peer took its last step, itself included; taken into account from the next report on.
+    virtual void set_companions(std::vector<PeerId> members) = 0;
 
     virtual SwarmView view() const = 0;
     /// Live records of all peers, this one included, ascending PeerId.
@@ -110,6 +128,17 @@ class ProgressTracker {
     /// A peer could not prove the step that it claims (nobody had the state): for this long its claim moves
     /// nothing, unless a majority says the same.
     virtual void doubt(const PeerId& peer, Duration how_long) = 0;
+    virtual bool doubts(const PeerId& peer) const = 0;
+    /// The most samples that the peer can honestly bring to the round of this step, by what it has reported;
+    /// infinite where that says nothing.
+    virtual double plausible_weight(const PeerId& peer, Step step) const = 0;
+    /// A round of this step had these members: whoever was waited for and has not come is trusted half as
+    /// much the next time, who has come is trusted more again.
+    virtual void keep_score(Step step, std::span<const PeerId> members) = 0;
+    /// Between 0 and 1: the part of the time that a peer asks for which it is granted.
+    virtual double trust(const PeerId& peer) const = 0;
+    /// Of the live peers, those in doubt and this one excepted; they may be past that step by now.
+    virtual Vouchers vouchers(const StateClaim& state) const = 0;
     /// True when the swarm's batch is full, or when more than half of the other training peers at the swarm's
     /// step wait for its round already (their view may be newer than ours).
     virtual bool batch_is_full() const = 0;
@@ -119,5 +148,8 @@ class ProgressTracker {
 
 std::shared_ptr<ProgressTracker> make_progress_tracker(net::Network& network, dht::Directory& directory,
                                                        Clock& clock, ProgressSettings settings, Log log);
+
+/// For AveragerSettings::plausible_weight. Does not keep the tracker alive; without it, it allows everything.
+std::function<double(const PeerId&, Step)> plausible_weight_by(std::weak_ptr<ProgressTracker> tracker);
 
 }  // namespace shoal::collective

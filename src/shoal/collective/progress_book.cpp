@@ -1,6 +1,7 @@
 #include "shoal/collective/progress_book.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "shoal/collective/swarm_rules.h"
@@ -12,10 +13,18 @@ namespace {
 // More peers than any run that one directory key serves; a flood of made-up identities ends here.
 constexpr std::size_t kMaximumPeers = 8192;
 
+// Of one peer: a download may take as many steps until somebody has to vouch for what it brought.
+constexpr std::size_t kRememberedClaims = 64;
+
 // A newcomer whose download takes longer than a step would chase the swarm for ever. It may ask (by a record
 // that says 'waiting' but not 'training', with the step that it downloads) that the round of that step waits
 // for it: for so long, and so often, that nobody can slow down the swarm much by asking.
 constexpr Duration kGrant = std::chrono::seconds(10), kBetweenGrants = std::chrono::seconds(60);
+
+// After so many broken promises in a row a peer is not waited for at all. One is forgiven after a while, so
+// that a peer whose machine was busy finds back, and one that does this on purpose gains little.
+constexpr unsigned kMostStrikes = 6;
+constexpr Duration kForgiveness = std::chrono::minutes(5);
 
 bool asks_to_be_waited_for(const Progress& peer) {
     return peer.waiting && !peer.training && peer.role != Role::auxiliary;
@@ -43,7 +52,7 @@ bool ProgressBook::accept(const ProgressRecord& record, Source source, Duration 
         if (known != entries_.end() && record.sequence <= known->second.sequence) return false;
         if (left_at_.size() >= kMaximumPeers && !left_at_.contains(peer)) left_at_.erase(left_at_.begin());
         left_at_[peer] = record.progress.step;
-        tombstones_[peer] = {record.sequence, true, now + settings_.time_to_live * 2};
+        remember_dead(peer, {record.sequence, true, now + settings_.time_to_live * 2});
         entries_.erase(peer);
         judge(now);
         return true;
@@ -56,9 +65,10 @@ bool ProgressBook::accept(const ProgressRecord& record, Source source, Duration 
     }
     tombstones_.erase(peer);
 
-    Entry entry{record.progress, record.sequence, now, expires, std::nullopt};
+    Entry entry{record.progress, record.progress.samples, record.sequence, now, expires, std::nullopt, {}};
     if (known != entries_.end()) {
-        const Entry& before = known->second;
+        Entry& before = known->second;
+        entry.claims = std::move(before.claims);
         entry.at_step_since = before.progress.step == record.progress.step ? before.at_step_since
                                                                            : std::optional(before.received);
         entry.expires = std::max(before.expires, expires);
@@ -66,6 +76,7 @@ bool ProgressBook::accept(const ProgressRecord& record, Source source, Duration 
     const double at_step =
         entry.at_step_since ? seconds(now - *entry.at_step_since) : std::numeric_limits<double>::infinity();
     entry.progress.samples = plausible_samples(record.progress, at_step, settings_.target_batch_size);
+    remember_claim(entry.claims, record.progress);
     entries_[peer] = std::move(entry);
     if (asks_to_be_waited_for(record.progress)) {
         const auto grant = grants_.find(peer);
@@ -75,10 +86,83 @@ bool ProgressBook::accept(const ProgressRecord& record, Source source, Duration 
     return true;
 }
 
+void ProgressBook::remember_claim(Claims& claims, const Progress& progress) {
+    if (progress.role == Role::auxiliary || asks_to_be_waited_for(progress))
+        return;  // it holds no such state
+    std::erase_if(claims, [&](const StateClaim& claim) { return claim.step == progress.step; });
+    claims.push_back({progress.step, progress.digest});
+    if (claims.size() > kRememberedClaims) claims.pop_front();
+}
+
+bool ProgressBook::doubts(const PeerId& peer, TimePoint now) const {
+    const auto found = doubted_.find(peer);
+    return found != doubted_.end() && found->second > now;
+}
+
+Vouchers ProgressBook::vouchers(const StateClaim& state, TimePoint now) const {
+    Vouchers vouchers;
+    for (const auto& [peer, entry] : entries_) {
+        if (doubts(peer, now)) continue;
+        for (const StateClaim& claim : entry.claims) {
+            if (claim.step == state.step) ++(claim.digest == state.digest ? vouchers.agree : vouchers.differ);
+        }
+    }
+    return vouchers;
+}
+
+void ProgressBook::set_companions(std::vector<PeerId> members) {
+    companions_ = std::move(members);
+    std::sort(companions_.begin(), companions_.end());
+}
+
+void ProgressBook::remember_dead(const PeerId& peer, Tombstone tombstone) {
+    if (tombstones_.size() >= kMaximumPeers && !tombstones_.contains(peer))
+        tombstones_.erase(tombstones_.begin());
+    tombstones_[peer] = tombstone;
+}
+
+double ProgressBook::plausible_weight(const PeerId& peer, Step step, TimePoint now) const {
+    const auto known = entries_.find(peer);
+    const bool says_nothing = known == entries_.end() || known->second.progress.step > step;
+    if (says_nothing) return std::numeric_limits<double>::infinity();
+    const Entry& entry = known->second;
+    const Samples claimed = entry.progress.step == step ? entry.claimed : Samples{};
+    return collective::plausible_weight(claimed, entry.progress, seconds(now - entry.received));
+}
+
+unsigned ProgressBook::strikes(const PeerId& peer, TimePoint now) const {
+    const auto found = strikes_.find(peer);
+    if (found == strikes_.end()) return 0;
+    const auto forgiven = (now - found->second.last) / kForgiveness;
+    return found->second.count - static_cast<unsigned>(std::min<std::int64_t>(forgiven, found->second.count));
+}
+
+double ProgressBook::trust(const PeerId& peer, TimePoint now) const {
+    return std::ldexp(1.0, -static_cast<int>(strikes(peer, now)));
+}
+
+void ProgressBook::keep_score(Step step, std::span<const PeerId> members, TimePoint now) {
+    for (const auto& [peer, entry] : entries_) {
+        const Progress& progress = entry.progress;
+        const bool came = std::find(members.begin(), members.end(), peer) != members.end();
+        const bool promised =
+            progress.training && progress.role != Role::auxiliary && progress.step == step && full_since_;
+        unsigned count = strikes(peer, now);
+        if (!came && promised)
+            count = std::min(count + 1, kMostStrikes);
+        else if (came && count > 0)
+            --count;
+        else
+            continue;
+        strikes_[peer] = {count, now};
+    }
+    std::erase_if(strikes_, [&](const auto& of) { return strikes(of.first, now) == 0; });
+}
+
 bool ProgressBook::bury(const PeerId& peer, bool left) {
     const auto known = entries_.find(peer);
     if (known == entries_.end()) return false;
-    tombstones_[peer] = {known->second.sequence, left, last_now_ + settings_.time_to_live * 2};
+    remember_dead(peer, {known->second.sequence, left, last_now_ + settings_.time_to_live * 2});
     entries_.erase(known);
     judge(last_now_);
     return true;
@@ -139,12 +223,11 @@ std::vector<Progress> ProgressBook::peers() const {
 
 void ProgressBook::judge(TimePoint now) {
     const std::vector<Progress> live = peers();
-    const auto doubted = [&](const PeerId& peer) {
-        const auto found = doubted_.find(peer);
-        return found != doubted_.end() && found->second > now;
-    };
+    const auto doubted = [&](const PeerId& peer) { return doubts(peer, now); };
+    std::vector<PeerId> companions = companions_;
+    std::erase_if(companions, [this](const PeerId& peer) { return has_left(peer, own_.step); });
     const Step before = view_.step;
-    view_ = judge_swarm(live, own_, settings_.target_batch_size, settings_.plausible_lead, doubted);
+    view_ = judge_swarm(live, own_, settings_.target_batch_size, companions, doubted);
     const bool full = judge_batch_full(view_, live, self_, settings_.target_batch_size);
     if (!full || view_.step != before) full_since_.reset();
     if (full && !full_since_) full_since_ = now;
@@ -153,10 +236,10 @@ void ProgressBook::judge(TimePoint now) {
 // A peer is granted twice the time of a micro-batch, from its last report (and for its first one, whose time
 // nobody knows yet, what is usual). A report after the batch was full grants no more time: whoever sends it
 // knows that the others wait (or that it need not join), and a peer that only talks must not hold up the
-// swarm.
+// swarm. Whoever has been waited for and has not come is granted half as much the next time (keep_score).
 std::vector<ExpectedPeer> ProgressBook::expected(
     Step step, TimePoint now, const std::function<bool(const Progress&)>& unreachable) const {
-    constexpr double kFactor = 2.0, kSlack = 0.25, kLongest = 60.0, kFirstMicroBatch = 20.0;
+    constexpr double kFactor = 2.0, kSlack = 0.25, kFirstMicroBatch = 20.0;
     std::vector<ExpectedPeer> all;
     for (const auto& [peer, entry] : entries_) {
         const Progress& progress = entry.progress;
@@ -169,7 +252,9 @@ std::vector<ExpectedPeer> ProgressBook::expected(
         if (!helper && !trainer && !newcomer) continue;
         const bool has_speed = progress.micro_batch_seconds > 0;
         const double work = has_speed ? kFactor * progress.micro_batch_seconds : kFirstMicroBatch;
-        const double patience = helper ? kSlack : std::min(work + kSlack, kLongest);
+        const unsigned broken = strikes(peer, now);
+        if (trainer && broken == kMostStrikes) continue;  // it is welcome, but nobody looks for it
+        const double patience = helper ? kSlack : std::min(work + kSlack, kLongestPromise) * trust(peer, now);
         TimePoint since = entry.received;
         if (full_since_) since = helper ? *full_since_ : std::min(since, *full_since_ + from_seconds(kSlack));
         ExpectedPeer one;

@@ -2,14 +2,19 @@
 // has neither network nor coroutines.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "shoal/base/clock.h"
 #include "shoal/collective/progress_record.h"
 
 namespace shoal::collective {
+
+/// The longest time that one peer is waited for, whatever it says of its speed.
+inline constexpr double kLongestPromise = 60.0;
 
 /// Invariants: `entries_` never holds our own id; an entry's sequence only grows while it lives; a forgotten
 /// or departed peer has no entry but a tombstone, so that an old record that is delivered again does not
@@ -30,6 +35,17 @@ class ProgressBook {
     /// Until it speaks again over a connection, or newly in the directory.
     bool forget(const PeerId& peer);
     void doubt(const PeerId& peer, TimePoint until) { doubted_[peer] = until; }
+    bool doubts(const PeerId& peer, TimePoint now) const;
+    /// ProgressTracker::plausible_weight.
+    double plausible_weight(const PeerId& peer, Step step, TimePoint now) const;
+    /// ProgressTracker::keep_score.
+    void keep_score(Step step, std::span<const PeerId> members, TimePoint now);
+    /// ProgressTracker::trust.
+    double trust(const PeerId& peer, TimePoint now) const;
+    /// ProgressTracker::vouchers.
+    Vouchers vouchers(const StateClaim& state, TimePoint now) const;
+    /// Taken into account from the next set_own() on.
+    void set_companions(std::vector<PeerId> members);
     /// Drops what has expired. Returns true if there was something.
     bool sweep(TimePoint now);
     /// When sweep() should be called next.
@@ -45,32 +61,47 @@ class ProgressBook {
     std::vector<Progress> peers() const;
     const SwarmView& view() const { return view_; }
     bool batch_is_full() const { return full_since_.has_value(); }
+    std::size_t dead() const { return tombstones_.size(); }
     /// @param unreachable  true for a peer that can neither be dialled nor dial us
     std::vector<ExpectedPeer> expected(Step step, TimePoint now,
                                        const std::function<bool(const Progress&)>& unreachable) const;
 
   private:
+    /// The newest states that a peer has said it holds, oldest first, one a step.
+    using Claims = std::deque<StateClaim>;
     struct Entry {
         Progress progress;  ///< samples as counted, not as claimed
+        Samples claimed{};
         std::uint64_t sequence = 0;
         TimePoint received;  ///< when its newest record came
         TimePoint expires;
         std::optional<TimePoint> at_step_since;  ///< unknown for the step at which we first met it
+        Claims claims;
     };
     struct Tombstone {
         std::uint64_t sequence = 0;
         bool left = false;
         TimePoint until;
     };
+    /// Broken promises. One is forgotten whenever the peer comes, and every now and then.
+    struct Strikes {
+        unsigned count = 0;
+        TimePoint last;
+    };
+    unsigned strikes(const PeerId& peer, TimePoint now) const;
+    void remember_dead(const PeerId& peer, Tombstone tombstone);
     /// After every change: the view, and since when the batch is full.
     void judge(TimePoint now);
     bool bury(const PeerId& peer, bool left);
+    static void remember_claim(Claims& claims, const Progress& progress);
 
     PeerId self_;
     ProgressSettings settings_;
     Progress own_;
+    std::vector<PeerId> companions_;  ///< ascending
     std::map<PeerId, Entry> entries_;
     std::map<PeerId, Tombstone> tombstones_;
+    std::map<PeerId, Strikes> strikes_;
     std::map<PeerId, Step> left_at_;  ///< of the newest goodbye, with which a peer left the rounds of a step
     std::map<PeerId, TimePoint> doubted_;
     std::map<PeerId, TimePoint>

@@ -188,6 +188,7 @@ JoinLimits::JoinLimits(const AveragerSettings& settings)
     : run(settings.run),
       maximum_elements(settings.maximum_elements),
       maximum_weight(settings.maximum_weight),
+      plausible_weight(settings.plausible_weight),
       must_be_signed(settings.signer != nullptr) {}
 
 std::string sign_join(const Join& join, const std::string& run, const Signer* signer) {
@@ -250,6 +251,9 @@ Join check_join(const std::string& signed_join, const JoinLimits& limits) {
     for (const proto::Objection& objection : offer.objections())
         join.objections.push_back({objection.member(), objection.upload(), objection.download()});
     join.signed_bytes = signed_join;
+    if (limits.plausible_weight && join.weight > limits.plausible_weight(join.peer, join.step))
+        throw Error(ErrorKind::protocol_violation, "its join claims more samples than it has reported",
+                    join.peer.short_name());
     return join;
 }
 

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -51,6 +52,7 @@ struct JoinLimits {
     std::string run;
     std::size_t maximum_elements;
     double maximum_weight;
+    std::function<double(const PeerId&, Step)> plausible_weight;  ///< may be empty
     bool must_be_signed;  ///< joins of other peers; true in a swarm whose peers sign
 };
 

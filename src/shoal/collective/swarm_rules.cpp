@@ -2,51 +2,142 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 
 namespace shoal::collective {
 
 namespace {
 
+using Doubted = std::function<bool(const PeerId&)>;
+
+/// Fewer others than these move nobody who trains.
+constexpr std::size_t kCompany = 2;
+
 bool trains(const Progress& peer) {
     return peer.training && peer.role != Role::auxiliary;
 }
 
-/// Steps of the voters, highest first.
-std::vector<std::int64_t> voted_steps(std::span<const Progress> live,
-                                      const std::function<bool(const PeerId&)>& doubted) {
-    const auto may_vote = [&](const Progress& peer) {
-        return peer.role != Role::auxiliary && !doubted(peer.peer);
-    };
-    const auto votes_as_trainer = [&](const Progress& peer) { return peer.training && may_vote(peer); };
-    const bool somebody_trains = std::any_of(live.begin(), live.end(), votes_as_trainer);
-    std::vector<std::int64_t> steps;
+/// Ascending PeerId.
+std::vector<const Progress*> voters_of(std::span<const Progress> live, const Doubted& doubted) {
+    std::vector<const Progress*> all, trainers;
     for (const Progress& peer : live) {
-        if (somebody_trains ? votes_as_trainer(peer) : may_vote(peer)) steps.push_back(value(peer.step));
+        if (peer.role == Role::auxiliary || doubted(peer.peer)) continue;
+        all.push_back(&peer);
+        if (peer.training) trainers.push_back(&peer);
     }
-    std::sort(steps.begin(), steps.end(), std::greater<>());
-    return steps;
+    return trainers.empty() ? all : trainers;
 }
 
-/// The digest that most training peers at the step name; ties go to the one that the lowest PeerId names.
-Fingerprint agreed_digest(std::span<const Progress> live, Step step,
-                          const std::function<bool(const PeerId&)>& doubted) {
-    const auto counts = [&](const Progress& peer) {
-        return trains(peer) && peer.step == step && !doubted(peer.peer);
-    };
-    std::map<Fingerprint, std::size_t> count;
-    for (const Progress& peer : live) {
-        if (counts(peer)) ++count[peer.digest];
+struct Camp {
+    std::size_t size = 0;
+    PeerId lowest;
+};
+
+/// Who holds which state of this step.
+std::map<Fingerprint, Camp> camps_at(Step step, std::span<const Progress* const> voters) {
+    std::map<Fingerprint, Camp> camps;
+    for (const Progress* peer : voters) {
+        if (!peer->training || peer->step != step) continue;
+        Camp& camp = camps[peer->digest];
+        if (camp.size++ == 0) camp.lowest = peer->peer;
     }
-    Fingerprint best;
-    std::size_t most = 0;
-    for (const Progress& peer : live) {  // ascending PeerId, so the first of equals is the lowest
-        if (!counts(peer) || count[peer.digest] <= most) continue;
-        most = count[peer.digest];
-        best = peer.digest;
+    return camps;
+}
+
+bool is_larger(const Camp& a, const Camp& b) {
+    return a.size != b.size ? a.size > b.size : a.size > 0 && a.lowest < b.lowest;
+}
+
+std::pair<Fingerprint, Camp> largest(const std::map<Fingerprint, Camp>& camps) {
+    std::pair<Fingerprint, Camp> best;
+    for (const auto& [digest, camp] : camps) {
+        if (is_larger(camp, best.second)) best = {digest, camp};
     }
     return best;
 }
+
+/// One look at the swarm by one peer.
+class Judgement {
+  public:
+    Judgement(std::span<const Progress> live, const Progress& own, std::span<const PeerId> companions,
+              const Doubted& doubted)
+        : own_(own), companions_(companions), voters_(voters_of(live, doubted)) {
+        for (const Progress* peer : voters_) {
+            if (std::binary_search(companions.begin(), companions.end(), peer->peer))
+                known_companions_.push_back(peer);
+        }
+    }
+
+    std::size_t voters() const { return voters_.size(); }
+
+    /// An auxiliary peer follows the others: its own step is worth nothing.
+    Step step(Step& crowd) const {
+        std::vector<std::int64_t> steps;
+        for (const Progress* peer : voters_) steps.push_back(value(peer->step));
+        if (steps.empty()) return own_.step;
+        std::sort(steps.begin(), steps.end(), std::greater<>());
+        crowd = static_cast<Step>(steps[steps.size() / 2]);
+        const bool half_is_company = steps.size() % 2 == 0 && steps.size() / 2 >= kCompany;
+        std::int64_t step = half_is_company ? steps[steps.size() / 2 - 1] : value(crowd);
+        if (own_.role != Role::auxiliary) step = std::max(step, value(own_.step));
+        for (const Progress* peer : known_companions_) {
+            const Step reached = peer->step;
+            if (value(reached) > step &&
+                have_quorum([reached](const Progress& p) { return p.step >= reached; }))
+                step = value(reached);
+        }
+        return static_cast<Step>(step);
+    }
+
+    /// The state of most at this step; for a peer that trains there its own, as long as it may keep it.
+    Fingerprint digest(Step step) const {
+        const auto camps = camps_at(step, voters_);
+        const auto [theirs, camp] = largest(camps);
+        if (!trains(own_) || own_.step != step || theirs == own_.digest) return theirs;
+        const bool is_most = 2 * camp.size >= voters_.size() && camp.size >= kCompany;
+        const StateClaim claim{step, theirs};
+        const bool by_companions = have_quorum(
+            [&claim](const Progress& p) { return p.step == claim.step && p.digest == claim.digest; });
+        return is_most || by_companions ? theirs : own_.digest;
+    }
+
+    /// Asked when neither step nor digest is another than our own.
+    std::optional<StateClaim> rival() const {
+        if (!trains(own_)) return std::nullopt;
+        const auto contradicts = [this](const Progress& peer) {
+            return peer.peer != own_.peer && peer.training &&
+                   (peer.step > own_.step || (peer.step == own_.step && peer.digest != own_.digest));
+        };
+        std::size_t against = 0;
+        Step highest = own_.step;
+        for (const Progress* peer : voters_) {
+            if (!contradicts(*peer)) continue;
+            ++against;
+            highest = std::max(highest, peer->step);
+        }
+        if (against == 0) return std::nullopt;
+        if (2 * against < voters_.size() && !have_quorum(contradicts, 1)) return std::nullopt;
+        const auto [digest, camp] = largest(camps_at(highest, voters_));
+        if (highest == own_.step && digest == own_.digest) return std::nullopt;  // they come to us
+        return StateClaim{highest, digest};
+    }
+
+  private:
+    bool have_quorum(const std::function<bool(const Progress&)>& holds, std::size_t least = kCompany) const {
+        std::vector<PeerId> there;  // ascending
+        for (const Progress* peer : known_companions_) {
+            if (peer->training && holds(*peer)) there.push_back(peer->peer);
+        }
+        return there.size() >= least && is_quorum(companions_, [&there](const PeerId& peer) {
+                   return std::binary_search(there.begin(), there.end(), peer);
+               });
+    }
+
+    const Progress& own_;
+    std::span<const PeerId> companions_;
+    std::vector<const Progress*> voters_, known_companions_;  ///< ascending PeerId
+};
 
 }  // namespace
 
@@ -58,24 +149,14 @@ bool is_quorum(std::span<const PeerId> members, const std::function<bool(const P
 }
 
 SwarmView judge_swarm(std::span<const Progress> live, const Progress& own, Samples target_batch_size,
-                      std::int64_t plausible_lead, const std::function<bool(const PeerId&)>& doubted) {
+                      std::span<const PeerId> companions, const std::function<bool(const PeerId&)>& doubted) {
+    const Judgement judgement(live, own, companions, doubted);
     SwarmView view;
     view.peers = live.size();
-    std::int64_t step = value(own.step);
-    const std::vector<std::int64_t> steps = voted_steps(live, doubted);
-    if (!steps.empty()) {
-        const std::size_t voters = steps.size();
-        view.crowd = static_cast<Step>(steps[voters / 2]);
-        const bool half_is_company = voters % 2 == 0 && voters >= 4;
-        step = std::max(step, half_is_company ? steps[voters / 2 - 1] : steps[voters / 2]);
-    }
-    const std::int64_t believable = step + plausible_lead;
-    for (const Progress& peer : live) {
-        const std::int64_t claim = value(peer.step);
-        if (peer.role != Role::auxiliary && claim <= believable && !doubted(peer.peer))
-            step = std::max(step, claim);
-    }
-    view.step = static_cast<Step>(step);
+    view.voters = judgement.voters();
+    view.step = judgement.step(view.crowd);
+    view.digest = judgement.digest(view.step);
+    if (view.step == own.step && view.digest == own.digest) view.rival = judgement.rival();
 
     for (const Progress& peer : live) {
         if (!trains(peer)) continue;
@@ -89,7 +170,6 @@ SwarmView judge_swarm(std::span<const Progress> live, const Progress& own, Sampl
         const double needed = view.samples_per_second > 0 ? missing / view.samples_per_second : kLongest;
         view.eta = from_seconds(std::min(needed, kLongest));
     }
-    view.digest = agreed_digest(live, view.step, doubted);
     return view;
 }
 
@@ -116,6 +196,20 @@ Samples plausible_samples(const Progress& claim, double seconds_at_step, Samples
                                     (seconds_at_step + claim.micro_batch_seconds + kBunching));
     }
     return static_cast<Samples>(static_cast<std::int64_t>(std::min(claimed, std::ceil(limit))));
+}
+
+double maximum_weight(Samples target_batch_size) {
+    constexpr double kFactor = 2.0;
+    return kFactor * static_cast<double>(value(target_batch_size));
+}
+
+// More generous than above: a join may overtake the record that explains it, and who is refused wrongly has
+// worked for nothing.
+double plausible_weight(Samples claimed, const Progress& record, double seconds_ago) {
+    if (!(record.samples_per_second > 0)) return std::numeric_limits<double>::infinity();  // not known yet
+    constexpr double kFaster = 8.0, kOvertaking = 2.0;
+    const double since = seconds_ago + record.micro_batch_seconds + kOvertaking;
+    return static_cast<double>(value(claimed)) + kFaster * record.samples_per_second * since;
 }
 
 }  // namespace shoal::collective

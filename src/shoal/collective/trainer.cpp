@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "shoal/collective/progress_book.h"
+#include "shoal/collective/swarm_rules.h"
+
 namespace shoal::collective {
 
 using namespace std::chrono_literals;
@@ -55,9 +58,27 @@ awaitable<void> Trainer::run(Step start) {
 }
 
 awaitable<void> Trainer::train() {
+    TaskGroup watch(network_.executor());
+    watch.spawn(watch_rivals());
+    std::exception_ptr failure;
+    try {
+        co_await take_steps();
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    watch.cancel();
+    co_await asio::this_coro::throw_if_cancelled(false);
+    const bool cancelled = co_await run_to_end(watch.settle());
+    if (failure) std::rethrow_exception(failure);
+    if (cancelled) throw Error(ErrorKind::cancelled, "the training was cancelled");
+}
+
+awaitable<void> Trainer::take_steps() {
     while (step_ < settings_.last_step) {
-        if (needs_state()) {
+        if (needs_state() || (chasing_ && has_rival())) {
             co_await synchronise();
+        } else if (candidate_ && has_rival()) {
+            co_await weigh_candidate();
         } else if (must_compute_ || !progress_.batch_is_full()) {
             co_await accumulate();
         } else {
@@ -128,18 +149,23 @@ awaitable<bool> Trainer::wait_for_companions() {
     observer_.on_trouble(
         ErrorKind::unreachable,
         "too few of the last round's members are here; waiting for them, or for news of the swarm");
-    std::function<bool()> found = [this] { return companions_are_here() || is_behind(); };
+    std::function<bool()> found = [this] { return companions_are_here() || is_called_away(); };
     const bool lost_already = is_quorum_lost();
     const TimePoint deadline = *no_quorum_since_ + settings_.lost_quorum_timeout;
     const bool in_time = !lost_already && co_await wait_until(std::move(found), deadline);
+    if (!in_time && has_rival()) {
+        // Somebody says that the swarm has gone on without us. That is looked into before we do.
+        std::function<bool()> is_known = [this] { return is_called_away() || !has_rival(); };
+        co_await until(std::move(is_known));
+        co_return false;
+    }
     if (!in_time) go_on_without();
-    co_return !is_behind();
+    co_return !is_called_away();
 }
 
 /// The peers at our step, and all companions: those that may still be taking the last step get the time for
 /// it; those that are not to be heard of are not waited for.
 std::vector<ExpectedPeer> Trainer::expected() const {
-    constexpr double kLongest = 60.0;
     std::vector<ExpectedPeer> all = progress_.expected(step_);
     const std::vector<Progress> live = progress_.peers();
     for (const PeerId& companion : companions_.last()) {
@@ -154,7 +180,8 @@ std::vector<ExpectedPeer> Trainer::expected() const {
             one.role = known->role;
             const bool still_applies = known->training && next(known->step) == step_;
             const double patience = 0.25 + 3 * apply_seconds_ + 2 * known->micro_batch_seconds;
-            if (still_applies) one.ready_by = decided_at_ + from_seconds(std::min(patience, kLongest));
+            const double granted = std::min(patience, kLongestPromise) * progress_.trust(companion);
+            if (still_applies) one.ready_by = decided_at_ + from_seconds(granted);
         }
         all.push_back(one);
     }
@@ -180,7 +207,8 @@ awaitable<void> Trainer::average() {
     request.contribution = mine;
     request.tensors = tensors_;
     request.result = result_;
-    request.weight = static_cast<double>(value(samples_));
+    request.weight =
+        std::min(static_cast<double>(value(samples_)), maximum_weight(settings_.target_batch_size));
     request.excluded = excluded_;
     request.expected = [weak = weak_from_this()] {
         const auto self = weak.lock();
@@ -192,11 +220,11 @@ awaitable<void> Trainer::average() {
     };
     request.is_over = [weak = weak_from_this()] {
         const auto self = weak.lock();
-        return self && self->is_behind();
+        return self && self->is_called_away();
     };
     request.give_up = [weak = weak_from_this()] {
         const auto self = weak.lock();
-        return !self || self->is_quorum_lost() || self->is_behind();
+        return !self || self->is_quorum_lost() || self->is_called_away();
     };
     Verdict verdict;
     try {
@@ -210,6 +238,7 @@ awaitable<void> Trainer::average() {
     bytes_sent_ += verdict.report.bytes_sent;
     bytes_received_ += verdict.report.bytes_received;
     observer_.on_round(step_, verdict);
+    keep_score(verdict);
     switch (verdict.outcome) {
         case Verdict::Outcome::averaged:
             co_await apply(verdict);  // until it is taken, a goodbye has to say that it may have been
@@ -224,6 +253,13 @@ awaitable<void> Trainer::average() {
     waiting_ = false;
     report();
     co_await back_off();
+}
+
+void Trainer::keep_score(const Verdict& verdict) {
+    if (verdict.contributors.empty()) return;
+    std::vector<PeerId> members;
+    for (const Contributor& member : verdict.contributors) members.push_back(member.peer);
+    progress_.keep_score(step_, members);
 }
 
 // The same gradients are offered again at once. The lost peers' samples no longer count, so if the batch is
@@ -245,7 +281,7 @@ void Trainer::on_cut_off(const Verdict& verdict) {
     const bool wants_members = verdict.contributors.empty() || averager_.in_doubt();
     if (!wants_members)
         no_quorum_since_.reset();
-    else if (is_quorum_lost() && !is_behind())
+    else if (is_quorum_lost() && !is_behind() && !has_rival())
         go_on_without();
     attempt_ = std::max(attempt_, verdict.attempt) + 1;
     ++failures_;
@@ -256,8 +292,8 @@ void Trainer::on_cut_off(const Verdict& verdict) {
 awaitable<void> Trainer::back_off() {
     const Duration pause = retry_pause(network_.self(), step_, failures_);
     if (pause == Duration::zero()) co_return;
-    std::function<bool()> behind = [this] { return is_behind(); };
-    co_await wait_until(std::move(behind), clock_.now() + pause);
+    std::function<bool()> away = [this] { return is_called_away(); };
+    co_await wait_until(std::move(away), clock_.now() + pause);
 }
 
 double Trainer::own_loss() const {
@@ -315,9 +351,13 @@ awaitable<void> Trainer::apply(const Verdict& verdict) {
     }
 }
 
-void Trainer::empty_accumulator() {
+void Trainer::drop_samples() {
     samples_ = Samples{};
     loss_sum_ = 0;
+}
+
+void Trainer::empty_accumulator() {
+    drop_samples();
     attempt_ = 0;
     failures_ = 0;
     must_compute_ = false;
@@ -352,6 +392,7 @@ void Trainer::report() {
     own.bytes_received = bytes_received_;
     own.waiting = waiting_ || arriving_at_.has_value();
     own.attempt = attempt_;
+    progress_.set_companions(companions_.last());
     progress_.report(std::move(own));
 }
 

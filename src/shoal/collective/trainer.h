@@ -39,13 +39,24 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     // --- synchronise (trainer_synchronise.cpp) ---
     awaitable<bool> synchronise();
     void check_offer(const State& state, Step target, DownloadReport& download) const;
-    awaitable<void> take_state(StatePointer state);
     bool is_behind() const { return progress_.view().step > step_; }
     bool has_diverged() const;
     bool is_lost_ahead();
+    bool has_rival() const { return progress_.view().rival.has_value(); }
     bool needs_state() { return is_behind() || has_diverged() || is_lost_ahead(); }
     std::vector<PeerId> donors(Step step, bool diverged) const;
     static awaitable<StatePointer> snapshot(std::weak_ptr<Trainer> weak);
+
+    // --- whose state is taken (trainer_claims.cpp) ---
+    bool is_vouched_for(const StateClaim& state) const;
+    awaitable<bool> adopt(StatePointer state);
+    void doubt_for_long(const std::vector<PeerId>& donors, Step step);
+    std::vector<PeerId> claimants_of(const StateClaim& state) const;
+    bool is_called_away() const;
+    awaitable<void> watch_rivals();
+    awaitable<void> until_settled();
+    awaitable<void> fetch_candidate();
+    awaitable<void> weigh_candidate();
 
     // --- join (trainer_join.cpp) ---
     awaitable<void> join_run();
@@ -54,10 +65,10 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     std::size_t claimants(Step step, const std::set<PeerId>& disbelieved) const;
     Step newest_claim(const std::set<PeerId>& disbelieved) const;
     awaitable<bool> take_checkpoint(Step target, std::set<PeerId>& disbelieved);
-    awaitable<bool> is_better(StatePointer state);
 
     // --- train (trainer.cpp) ---
     awaitable<void> train();
+    awaitable<void> take_steps();
     awaitable<void> accumulate();
     awaitable<void> average();
     awaitable<bool> wait_for_companions();
@@ -65,6 +76,7 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     Lineage lineage() const;
     bool is_quorum_lost();
     std::vector<ExpectedPeer> expected() const;
+    void keep_score(const Verdict& verdict);
     void on_failed(const Verdict& verdict);
     void on_cut_off(const Verdict& verdict);
     void go_on_without();
@@ -74,6 +86,7 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     double swarm_loss(const Verdict& verdict) const;
     double own_loss() const;
     void empty_accumulator();
+    void drop_samples();
     void report();
 
     /// Until the condition holds (true) or the deadline passes (false); the condition is asked on every
@@ -120,6 +133,10 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     unsigned downloads_since_round_ = 0;  ///< more than one: the swarm was gone when we arrived
     std::optional<Step> arriving_at_;  ///< the step that we download, once we have to ask the swarm to wait
     std::optional<TimePoint> ahead_since_;
+    StatePointer candidate_;  ///< of a rival, downloaded and not yet looked at
+    DownloadReport candidate_download_;
+    std::int64_t candidate_may_lag_ = 0;  ///< steps behind ours
+    bool chasing_ = false;                ///< a rival is to be caught up with by synchronise()
 };
 
 /// Backoff after several failures in a row: zero at first, then growing and different for each peer.

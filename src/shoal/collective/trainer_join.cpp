@@ -4,7 +4,6 @@
 // such a state is held against what this peer has: the held-out loss must not be worse. Whoever holds the
 // newest starts training, the others take its state. Who hears of nobody at all for a while starts by itself.
 #include <algorithm>
-#include <cmath>
 
 #include "shoal/collective/trainer.h"
 
@@ -101,11 +100,8 @@ awaitable<bool> Trainer::take_checkpoint(Step target, std::set<PeerId>& disbelie
         StatePointer state =
             co_await download_state(network_, clock_, transfer_, from, target, nobody, download, log_);
         check_offer(*state, target, download);
-        taken = co_await is_better(std::move(state));
-        if (!taken)
-            observer_.on_trouble(ErrorKind::corrupted,
-                                 "a peer offers a checkpoint of step " + std::to_string(value(target)) +
-                                     " that is no better on held-out data than this peer's: not taken");
+        taken = co_await adopt(std::move(state));
+        if (!taken) doubt_for_long(from, target);
     } catch (const Error& error) {
         if (error.kind() == ErrorKind::cancelled) throw;
         out_of_reach = error.kind() == ErrorKind::unreachable && download.pretenders.empty();
@@ -126,31 +122,6 @@ awaitable<bool> Trainer::take_checkpoint(Step target, std::set<PeerId>& disbelie
         for (const PeerId& peer : from) progress_.doubt(peer, kDoubt);
     }
     co_return taken;
-}
-
-/// Loads the state; true if it stays because it does about as well as what was here, or better. Our own under
-/// another step is none.
-awaitable<bool> Trainer::is_better(StatePointer state) {
-    const Companions companions = companions_;
-    const Fingerprint own_digest = digest_;
-    double before = 0, after = 0;
-    StatePointer own;
-    {
-        const Turn::Guard guard = co_await turn_.take();
-        before = co_await compute_.held_out_loss();
-        own = co_await compute_.snapshot(step_);
-    }
-    co_await take_state(std::move(state));
-    {
-        const Turn::Guard guard = co_await turn_.take();
-        after = co_await compute_.held_out_loss();
-    }
-    constexpr double kWorse = 1.2, kNoise = 0.1;
-    const bool good = std::isfinite(after) && (!std::isfinite(before) || after <= kWorse * before + kNoise);
-    if (good && digest_ != own_digest) co_return true;
-    co_await take_state(std::move(own));
-    companions_ = companions;  // it has not come from anywhere
-    co_return false;
 }
 
 }  // namespace shoal::collective

@@ -1,6 +1,8 @@
 // How a peer gets in step with a swarm that trains: when it joins, after it fell behind, and when it holds
 // another state than most. (How a whole run starts: trainer_join.cpp.)
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "shoal/collective/trainer.h"
 
@@ -26,7 +28,8 @@ bool Trainer::is_lost_ahead() {
     constexpr std::int64_t kFar = 3;
     constexpr Duration kLong = 5s;
     const SwarmView view = progress_.view();
-    const bool ahead = view.training_peers > 1 && value(step_) > value(view.crowd) + kFar;
+    // One other peer is no crowd: it may be the one that is behind, or lie.
+    const bool ahead = view.voters > 2 && value(step_) > value(view.crowd) + kFar;
     if (!ahead) {
         ahead_since_.reset();
         return false;
@@ -35,18 +38,30 @@ bool Trainer::is_lost_ahead() {
     return clock_.now() - *ahead_since_ >= kLong;
 }
 
-/// Peers that say they hold the state of `step`, or a later plausible one.
+/// Peers that say they hold the state of `step` or a later one. Where several name the same state, only such:
+/// the state is the one that most of them show, and must not be that of a stray.
 /// @param diverged  only those that name the state on which most agree
 std::vector<PeerId> Trainer::donors(Step step, bool diverged) const {
     const SwarmView view = progress_.view();
-    std::vector<PeerId> trainers, others;
+    std::vector<Progress> trainers, others;
     for (const Progress& peer : progress_.peers()) {
         if (peer.peer == network_.self() || peer.role == Role::auxiliary) continue;
-        if (peer.step < step || peer.step > view.step || (diverged && peer.digest != view.digest)) continue;
-        (peer.training ? trainers : others).push_back(peer.peer);
+        if (progress_.doubts(peer.peer) || peer.step < step) continue;
+        if (diverged && (peer.step != view.step || peer.digest != view.digest)) continue;
+        (peer.training ? trainers : others).push_back(peer);
     }
     // A peer that does not train may just be replacing its state; but when a whole run starts, nobody trains.
-    return trainers.empty() ? others : trainers;
+    const std::vector<Progress>& all = trainers.empty() ? others : trainers;
+    std::map<std::pair<Step, Fingerprint>, std::size_t> named;
+    for (const Progress& peer : all) ++named[{peer.step, peer.digest}];
+    const bool is_shared =
+        std::any_of(named.begin(), named.end(), [](const auto& state) { return state.second > 1; });
+    std::vector<PeerId> chosen;
+    for (const Progress& peer : all) {
+        const bool fits = is_shared ? named[{peer.step, peer.digest}] > 1 : peer.step == step;
+        if (fits) chosen.push_back(peer.peer);
+    }
+    return chosen;
 }
 
 /// Downloads the swarm's state once. Returns false if that failed: then the swarm is judged anew after a
@@ -54,8 +69,9 @@ std::vector<PeerId> Trainer::donors(Step step, bool diverged) const {
 awaitable<bool> Trainer::synchronise() {
     const SwarmView view = progress_.view();
     const bool lost_ahead = !is_behind() && is_lost_ahead();
-    const bool diverged = !is_behind() && !lost_ahead;
-    const Step target = lost_ahead ? view.crowd : view.step;
+    const bool chasing = std::exchange(chasing_, false) && !is_behind() && !lost_ahead && view.rival;
+    const bool diverged = !is_behind() && !lost_ahead && !chasing;
+    const Step target = lost_ahead ? view.crowd : chasing ? view.rival->step : view.step;
     if (diverged) {
         observer_.on_trouble(ErrorKind::corrupted, "this peer's state of step " +
                                                        std::to_string(value(step_)) +
@@ -65,7 +81,7 @@ awaitable<bool> Trainer::synchronise() {
                                                        ", the swarm at " + std::to_string(value(target)) +
                                                        ": taking the swarm's state");
     }
-    std::vector<PeerId> from = donors(target, diverged);
+    std::vector<PeerId> from = chasing ? claimants_of(*view.rival) : donors(target, diverged);
     if (lost_ahead) {
         std::erase_if(from, [&](const PeerId& donor) {
             for (const Progress& peer : progress_.peers()) {
@@ -76,16 +92,19 @@ awaitable<bool> Trainer::synchronise() {
     }
     const bool was_training = training_;
     training_ = false;
-    if (is_behind() && downloads_since_round_ > 0) arriving_at_ = target;
+    if ((is_behind() || chasing) && downloads_since_round_ > 0) arriving_at_ = target;
     report();
     DownloadReport download;
     std::string failure;
+    bool is_worse = false;
     try {
         const std::function<void(std::size_t, std::size_t)> nobody;
         StatePointer state =
             co_await download_state(network_, clock_, transfer_, from, target, nobody, download, log_);
         check_offer(*state, target, download);
-        co_await take_state(std::move(state));
+        const bool taken = co_await adopt(state);
+        is_worse = !taken;
+        if (is_worse) failure = "the state on offer is worse than this peer's";
     } catch (const Error& error) {
         if (error.kind() == ErrorKind::cancelled) throw;
         failure = error.what();
@@ -108,7 +127,9 @@ awaitable<bool> Trainer::synchronise() {
     const Duration pause = from_seconds(std::min(60.0, 0.25 * growth));
     for (const PeerId& donor : download.pretenders)
         progress_.doubt(donor, std::min<Duration>(pause * 20, 60s));
-    if (view.crowd < target) {
+    if (is_worse) {
+        doubt_for_long(download.donors, target);
+    } else if (view.crowd < target || chasing) {
         for (const PeerId& donor : from) progress_.doubt(donor, pause * 4);
     }
     training_ = was_training;
@@ -131,18 +152,6 @@ void Trainer::check_offer(const State& state, Step target, DownloadReport& downl
     throw Error(ErrorKind::corrupted, "the state on offer claims to be of step " +
                                           std::to_string(value(state.step)) + ", the swarm is at " +
                                           std::to_string(known));
-}
-
-awaitable<void> Trainer::take_state(StatePointer state) {
-    const Turn::Guard guard = co_await turn_.take();
-    co_await compute_.load(state);
-    step_ = state->step;
-    digest_ = co_await compute_.digest();
-    empty_accumulator();
-    companions_.arrive();
-    averager_.forget_doubt();
-    no_quorum_since_.reset();
-    ahead_since_.reset();
 }
 
 }  // namespace shoal::collective

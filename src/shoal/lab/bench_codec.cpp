@@ -156,7 +156,7 @@ int bench_codec(const BenchCodecOptions& options) {
     Bench bench(std::max<std::size_t>(1, bytes / sizeof(float)), turns);
     bench.run();
 
-    Result result("bench codec", options.result);
+    run::Result result("bench codec", options.result);
     fmt::print("{:.1f} MiB of floats, one core, {} turns; memcpy {:.1f} GB/s\n",
                static_cast<double>(bytes) / (1 << 20), turns, bench.memcpy_rate());
     fmt::print("{:<11} {:<7} {:>6} {:>9} {:>10}  {}\n", "codec", "", "ratio", "GB/s", "of memcpy",

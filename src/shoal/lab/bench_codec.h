@@ -3,12 +3,12 @@
 
 #include <cstddef>
 
-#include "shoal/lab/result.h"
+#include "shoal/run/result.h"
 
 namespace shoal::lab {
 
 struct BenchCodecOptions {
-    ResultOptions result;
+    run::ResultOptions result;
     std::size_t bytes = std::size_t{64} << 20;  ///< of the fp32 vector
     int turns = 15;                             ///< each turn runs everything once
 };

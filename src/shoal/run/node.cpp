@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "shoal/base/async.h"
+#include "shoal/collective/swarm_rules.h"
 #include "shoal/run/folder.h"
 #include "shoal/run/open_directory.h"
 #include "shoal/run/probes.h"
@@ -165,6 +166,8 @@ Node::Node(RunDefinition definition, NodeOptions options)
     averaging.small_codec = d.averaging.small_codec;
     averaging.small_below = static_cast<std::size_t>(d.averaging.small_below);
     averaging.role = role();
+    averaging.maximum_weight = collective::maximum_weight(static_cast<Samples>(d.run.target_batch_size));
+    averaging.plausible_weight = collective::plausible_weight_by(p.progress);
     averaging.signer = std::make_shared<KeyPair>(p.key);
     averaging.upload = bytes_per_second(d.averaging.upload, d.averaging.bandwidth);
     averaging.download = bytes_per_second(d.averaging.download, d.averaging.bandwidth);

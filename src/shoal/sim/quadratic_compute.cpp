@@ -173,6 +173,7 @@ awaitable<void> QuadraticCompute::load(StatePointer state) {
 }
 
 awaitable<double> QuadraticCompute::held_out_loss() {
+    if (!has_held_out_data) co_return std::numeric_limits<double>::quiet_NaN();
     constexpr std::uint64_t kFirst = std::uint64_t{1} << 50U;
     co_return loss_of(kFirst, 16);
 }

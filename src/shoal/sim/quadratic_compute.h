@@ -46,6 +46,7 @@ class QuadraticCompute final : public collective::Compute {
 
     std::vector<float> parameters, momentum;
     bool poison_next = false;        ///< the next contribution is not finite
+    bool has_held_out_data = true;   ///< without, the held-out loss is NaN
     std::set<std::int64_t> skipped;  ///< steps whose average was not finite
 
     std::size_t gradient_elements() const override { return settings_.width; }

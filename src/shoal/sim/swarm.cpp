@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "shoal/collective/swarm_rules.h"
+
 namespace shoal::sim {
 
 using namespace collective;
@@ -162,7 +164,6 @@ NodePointer Swarm::start(Peer peer, const NodeOptions& options) {
     ProgressSettings progress;
     progress.run = kSimulatedRun;
     progress.target_batch_size = static_cast<Samples>(settings.target_batch_size);
-    progress.plausible_lead = options.lead;
     node->tracker = make_progress_tracker(*node->peer.network, *node->peer.directory, clock, progress, Log());
     AveragerSettings averaging;
     averaging.run = kSimulatedRun;
@@ -172,6 +173,8 @@ NodePointer Swarm::start(Peer peer, const NodeOptions& options) {
     averaging.download = options.download_bandwidth;
     averaging.chunk_elements = settings.chunk_elements;
     averaging.maximum_group = settings.maximum_group;
+    averaging.maximum_weight = maximum_weight(progress.target_batch_size);
+    averaging.plausible_weight = plausible_weight_by(node->tracker);
     averaging.signer = std::make_shared<KeyPair>(node->peer.key);
     node->averager = make_averager(*node->peer.network, clock, node->peer.random.split(), averaging, Log());
     node->trainer = make_trainer(*node);

@@ -69,7 +69,6 @@ struct NodeOptions {
     double upload_bandwidth = 0, download_bandwidth = 0;  ///< what it says of its line, bytes/s; 0: nothing
     std::int64_t start = 0;                               ///< step of the checkpoint it starts with
     const QuadraticCompute* from = nullptr;               ///< whose state is that checkpoint
-    std::int64_t lead = 2;                                ///< ProgressSettings::plausible_lead
     HostSettings host{};
     /// Puts something between the peer and its network; such a peer counts as hostile.
     std::function<std::shared_ptr<net::Network>(std::shared_ptr<net::Network>)> between = {};
