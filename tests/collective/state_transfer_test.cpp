@@ -376,5 +376,76 @@ TEST(StateManifest, WithImpossibleShapesIsRefused) {
     EXPECT_TRUE(refused([](StateManifest& m) { m.sections.resize(kMaximumSections + 1); }));
 }
 
+awaitable<StatePointer> count_states(std::shared_ptr<std::int64_t> step,
+                                     std::shared_ptr<std::vector<std::weak_ptr<const State>>> made) {
+    StatePointer state = some_state(*step, 0, 1000);
+    made->push_back(state);
+    co_return state;
+}
+
+/// Takes an offer, and then asks for a chunk now and then, for ever.
+awaitable<void> linger(net::Network& network, Clock& clock, PeerId donor, std::int64_t step) {
+    const net::StreamPointer stream = co_await network.open(donor, "test/state");
+    StateRequest request;
+    request.number = static_cast<std::uint64_t>(step);
+    Bytes bytes = encode_state_request(request);
+    co_await stream->write(bytes, ByteView());
+    co_await stream->read();
+    request.what = StateRequest::What::chunk;
+    request.number = 0;
+    bytes = encode_state_request(request);
+    for (;;) {
+        co_await clock.sleep_for(20s);
+        co_await stream->write(bytes, ByteView());
+        co_await stream->read();
+    }
+}
+
+class LingeringReceivers : public TransferWorld, public ::testing::Test {
+  protected:
+    LingeringReceivers() : TransferWorld(3) {
+        provide_ = [step = step_, made = made_] { return count_states(step, made); };
+        donor_ = make_state_donor(*giver_.network, *giver_.clock, settings(), provide_, Log());
+    }
+    ~LingeringReceivers() override {
+        tasks_.cancel();
+        world_.simulation().run_for(1s);
+    }
+    /// One more session, of the state of a step of its own.
+    void begin(const sim::Peer& receiver) {
+        ++*step_;
+        tasks_.spawn(linger(*receiver.network, *receiver.clock, giver_.id, *step_));
+        world_.simulation().run_for(1s);
+    }
+    std::size_t states_in_memory() const {
+        return static_cast<std::size_t>(
+            std::count_if(made_->begin(), made_->end(), [](const auto& weak) { return !weak.expired(); }));
+    }
+
+    std::shared_ptr<std::int64_t> step_ = std::make_shared<std::int64_t>(0);
+    std::shared_ptr<std::vector<std::weak_ptr<const State>>> made_ =
+        std::make_shared<std::vector<std::weak_ptr<const State>>>();
+    sim::Peer giver_ = world_.add_peer();
+    StateProvider provide_;
+    std::shared_ptr<StateDonor> donor_;
+    TaskGroup tasks_{world_.executor()};
+};
+
+TEST_F(LingeringReceivers, KeepAtMostFourStatesInMemory) {
+    std::vector<sim::Peer> receivers;
+    for (int i = 0; i < 10; ++i) receivers.push_back(world_.add_peer());
+    for (const sim::Peer& receiver : receivers) begin(receiver);
+    EXPECT_EQ(made_->size(), 10U);
+    EXPECT_EQ(states_in_memory(), 4U);
+}
+
+TEST_F(LingeringReceivers, OneOfThemDoesNotShutOthersOut) {
+    const sim::Peer receiver = world_.add_peer(), newcomer = world_.add_peer();
+    for (int i = 0; i < 64; ++i) begin(receiver);
+    world_.simulation().run_for(60s);
+    EXPECT_LE(states_in_memory(), 3U);  // two sessions, and the newest
+    EXPECT_TRUE(download(newcomer, {giver_.id}, 1));
+}
+
 }  // namespace
 }  // namespace shoal::collective

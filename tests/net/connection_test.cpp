@@ -102,6 +102,44 @@ TEST_P(Connecting, an_observer_without_settings_is_accepted) {
     world.run(task(*server, *observer));
 }
 
+TEST_P(Connecting, an_observer_reaches_no_service_that_is_for_members_only) {
+    NetworkSettings theirs = settings();
+    theirs.agreed = {{"run", "albert"}};
+    theirs.members_only = {"albert/progress"};
+    auto server = world.make(1, theirs);
+    auto member = world.make(2, theirs), observer = world.make(3, settings());
+    const auto echo = [](StreamPointer stream) -> awaitable<void> {
+        const std::optional<Message> message = co_await stream->read();
+        co_await stream->write(message->control, ByteView());
+        stream->finish();
+    };
+    server->serve("albert/progress", echo);
+    server->serve("albert/probe", echo);
+    auto said = [](Network& from, Network& to, std::string service) -> awaitable<std::string> {
+        co_await from.dial(endpoint_of(to));
+        const StreamPointer stream = co_await from.open(to.self(), std::move(service));
+        const Bytes word = to_bytes("hello");
+        std::string outcome = "nothing";
+        try {
+            co_await stream->write(word, ByteView());
+            const std::optional<Message> answer = co_await stream->read();
+            if (answer) outcome = std::string(as_text(answer->control));
+        } catch (const Error& error) {
+            outcome = error.what();
+        }
+        co_return outcome;
+    };
+    auto task = [said](Network& s, Network& m, Network& o) -> awaitable<void> {
+        const std::string probe = "albert/probe", progress = "albert/progress";
+        EXPECT_EQ(co_await said(m, s, progress), "hello");
+        EXPECT_EQ(co_await said(o, s, probe), "hello");
+        const std::string refusal = co_await said(o, s, progress);
+        EXPECT_NE(refusal.find("is for peers that have agreed on the run's settings"), std::string::npos)
+            << refusal;
+    };
+    world.run(task(*server, *member, *observer));
+}
+
 TEST_P(Connecting, dialling_oneself_is_recognised_and_makes_no_connection) {
     auto server = world.make(1, settings());
     auto task = [](Network& s) -> awaitable<void> {

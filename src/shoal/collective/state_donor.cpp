@@ -1,4 +1,7 @@
 #include <algorithm>
+#include <list>
+#include <map>
+#include <set>
 
 #include "shoal/base/async.h"
 #include "shoal/collective/state_messages.h"
@@ -24,6 +27,8 @@ void check_transfer_settings(const StateTransferSettings& settings) {
 namespace {
 
 constexpr std::size_t kMaximumSessions = 64;
+constexpr std::size_t kSessionsOfOnePeer = 2;   ///< it has come back, and the old connection is not lost yet
+constexpr std::size_t kMaximumSnapshots = 4;    ///< in memory at once; the session of an older one ends
 constexpr Duration kIdleSession = 30s;          ///< a receiver that says nothing this long has gone
 constexpr Duration kLongestPreparation = 120s;  ///< a micro-batch has to end first, and the copy be made
 constexpr Duration kKeepSnapshot = 10s;         ///< after the last session: newcomers often come together
@@ -65,23 +70,31 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
     static awaitable<void> answer(std::weak_ptr<DonorCore> weak, net::StreamPointer stream) {
         const auto self = weak.lock();
         if (!self || self->ended_) co_return;
+        const PeerId receiver = stream->peer();
+        const auto open = self->sessions_of_.find(receiver);
+        if (open != self->sessions_of_.end() && open->second >= kSessionsOfOnePeer) {
+            co_await self->refuse(*stream, std::string(kBusy) + ": serves you already");
+            co_return;
+        }
         if (self->sessions_ >= kMaximumSessions) {
             co_await self->refuse(*stream, std::string(kBusy) + ": serves " +
                                                std::to_string(kMaximumSessions) + " downloads already");
             co_return;
         }
         ++self->sessions_;
+        ++self->sessions_of_[receiver];
         try {
             co_await self->serve_session(*stream);
         } catch (...) {
-            self->session_ended();
+            self->session_ended(receiver);
             throw;
         }
-        self->session_ended();
+        self->session_ended(receiver);
     }
 
-    void session_ended() {
+    void session_ended(const PeerId& receiver) {
         --sessions_;
+        if (--sessions_of_[receiver] == 0) sessions_of_.erase(receiver);
         if (sessions_ == 0 && !ended_) tasks_.spawn(drop_snapshot(shared_from_this(), ++drops_));
     }
 
@@ -129,7 +142,7 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
         const auto minimum = static_cast<Step>(begin.number);
 
         std::string why_not;
-        const SnapshotPointer snapshot = co_await prepare(stream, minimum, why_not);
+        SnapshotPointer snapshot = co_await prepare(stream, minimum, why_not);
         if (!snapshot) {
             co_await refuse(stream, why_not);
             co_return;
@@ -141,9 +154,16 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
         offer.offer.total_bytes = snapshot->manifest.total_bytes();
         co_await send(stream, std::move(offer), Bytes());
         bool first_chunk = true;
+        const auto held = std::make_shared<SnapshotPointer>(std::move(snapshot));
+        held_.push_back(held);
         while (!ended_) {
             const std::optional<net::Message> message = co_await next_request(stream);
             if (!message) co_return;
+            snapshot = *held;
+            if (!snapshot) {
+                co_await refuse(stream, std::string(kBusy) + ": it has newer states to serve, begin again");
+                co_return;
+            }
             const StateRequest request = decode_state_request(*message, stream.peer());
             if (request.what == StateRequest::What::manifest) {
                 co_await send_manifest(stream, *snapshot);
@@ -156,6 +176,7 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
                 throw Error(ErrorKind::protocol_violation, "began its download twice",
                             stream.peer().short_name());
             }
+            snapshot.reset();  // while it waits for a request, only held_ keeps it
         }
     }
 
@@ -238,6 +259,7 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
             snapshot->state = std::move(state);
             co_await hash(*snapshot);
             newest_ = std::move(snapshot);
+            drop_oldest_snapshots();
         } catch (...) {
             failure_ = describe(std::current_exception());
             if (is_cancellation(std::current_exception())) throw;
@@ -245,6 +267,20 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
         making_ = false;
         ++generation_;
         changed_.notify();
+    }
+
+    /// Sessions that still hold one beyond kMaximumSnapshots, the newest included, lose it.
+    void drop_oldest_snapshots() {
+        std::erase_if(held_, [](const auto& weak) { return weak.expired(); });
+        std::set<SnapshotPointer> kept{newest_};
+        for (auto weak = held_.rbegin(); weak != held_.rend(); ++weak) {  // the newest sessions first
+            const std::shared_ptr<SnapshotPointer> held = weak->lock();
+            if (!*held || kept.contains(*held)) continue;
+            if (kept.size() < kMaximumSnapshots)
+                kept.insert(*held);
+            else
+                held->reset();
+        }
     }
 
     awaitable<void> hash(Snapshot& snapshot) {
@@ -270,6 +306,8 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
     std::uint64_t generation_ = 0;  ///< counts ended make()s
     std::string failure_;           ///< of the last make() that failed
     std::size_t sessions_ = 0;
+    std::map<PeerId, std::size_t> sessions_of_;
+    std::list<std::weak_ptr<SnapshotPointer>> held_;  ///< by sessions, in the order of their offers
     std::uint64_t drops_ = 0;
     bool ended_ = false;
     Signal changed_;

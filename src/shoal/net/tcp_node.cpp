@@ -156,8 +156,9 @@ TcpNode::ConnectionPointer TcpNode::adopt(Link link) {
     const Greeting& theirs = link.agreement.theirs;
     drop_older_instances(peer, theirs.instance);
     const std::weak_ptr<TcpNode> weak = weak_from_this();
-    Multiplexer::Acceptor acceptor = [weak](StreamPointer stream, std::string service) {
-        if (const auto self = weak.lock()) self->accept_stream(stream, service);
+    const bool observer = theirs.observer();
+    Multiplexer::Acceptor acceptor = [weak, observer](StreamPointer stream, std::string service) {
+        if (const auto self = weak.lock()) self->accept_stream(stream, service, observer);
     };
     auto connection =
         std::make_shared<Multiplexer>(executor_, clock_, std::move(link.pipe), peer, link.dialled_by_us,
@@ -313,10 +314,16 @@ void TcpNode::serve(std::string service, StreamHandler handler) {
     }
 }
 
-void TcpNode::accept_stream(const StreamPointer& stream, const std::string& service) {
+void TcpNode::accept_stream(const StreamPointer& stream, const std::string& service, bool observer) {
     const auto found = services_.find(service);
     if (closed_ || found == services_.end()) {
         stream->reset("there is no service '" + printable(as_bytes(service)) + "' here");
+        return;
+    }
+    const std::vector<std::string>& closed_to_observers = settings_.members_only;
+    if (observer && std::find(closed_to_observers.begin(), closed_to_observers.end(), service) !=
+                        closed_to_observers.end()) {
+        stream->reset("the service '" + service + "' is for peers that have agreed on the run's settings");
         return;
     }
     handlers_.spawn(run_handler(found->second, stream, service));

@@ -70,7 +70,8 @@ class TcpNode : public std::enable_shared_from_this<TcpNode> {
     awaitable<void> run_connection(ConnectionPointer connection, Bytes already_read);
     awaitable<void> dial_peer(PeerId peer, std::shared_ptr<Dialling> dialling);
     awaitable<void> find_and_dial(PeerId peer);
-    void accept_stream(const StreamPointer& stream, const std::string& service);
+    /// @param observer  the peer has not said that it agrees on the run's settings.
+    void accept_stream(const StreamPointer& stream, const std::string& service, bool observer);
     awaitable<void> run_handler(StreamHandler handler, StreamPointer stream, std::string service);
     bool dialled_already(const PeerId& peer, std::uint64_t instance) const;
     void tell(const PeerId& peer, bool connected, const std::string& cause);
