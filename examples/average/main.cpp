@@ -1,87 +1,60 @@
-// Three processes average a vector over encrypted connections: each brings its own numbers, all end with the
-// same mean.
+// Three processes average a vector over encrypted connections. Start each with its number and a first port:
+//     average 0 31500 & average 1 31500 & average 2 31500 & wait
 #include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
-#include <asio/ip/tcp.hpp>
 #include <asio/use_future.hpp>
 #include <cstdio>
-#include <future>
-#include <map>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <cstdlib>
 
 #include "shoal/collective/averager.h"
 #include "shoal/net/tcp_network.h"
 
 using namespace shoal;
-using namespace std::chrono_literals;
 
-struct Peer {  // keys and addresses are agreed before; among strangers, shoal::dht finds them
-    std::shared_ptr<KeyPair> key = std::make_shared<KeyPair>(KeyPair::generate());
-    net::Endpoint address;
-};
-
-awaitable<std::vector<net::Endpoint>> just(net::Endpoint address) {
-    co_return std::vector{address};
+KeyPair key_of(
+    std::size_t rank) {  // keys and addresses are agreed before; among strangers, shoal::dht finds them
+    return KeyPair::from_seed(Bytes(32, static_cast<std::uint8_t>(rank)));
+}
+net::AddressResolver resolver(std::uint16_t port) {
+    return [port](PeerId id) -> awaitable<std::vector<net::Endpoint>> {
+        std::uint16_t rank = 0;
+        while (rank < 2 && key_of(rank).peer_id() != id) ++rank;
+        co_return std::vector(1, net::Endpoint{"127.0.0.1", static_cast<std::uint16_t>(port + rank)});
+    };
 }
 
-int average(const std::vector<Peer>& peers, std::size_t self, const int (&starting)[2]) {
+int main(int argc, char** argv) {
+    if (argc != 3) return std::fprintf(stderr, "usage: average RANK PORT\n"), 2;
+    const auto rank = static_cast<std::size_t>(std::atoi(argv[1])),
+               port = static_cast<std::size_t>(std::atoi(argv[2]));
     asio::io_context context;
     RealClock clock;
     net::NetworkSettings listening;
-    listening.listen_host = peers[self].address.host;
-    listening.listen_port = peers[self].address.port;
-    const auto network =
-        net::make_tcp_network(context.get_executor(), clock, *peers[self].key, listening, {});
-    close(starting[1]);
-    for (char none; read(starting[0], &none, 1) > 0;)
-        continue;  // until all have closed it: all listen, or died
-    std::map<PeerId, net::Endpoint> others;
-    for (const Peer& peer : peers)
-        if (&peer != &peers[self]) others[peer.key->peer_id()] = peer.address;
-    network->set_resolver([&others](PeerId id) { return just(others.at(id)); });
-
+    listening.listen_port = static_cast<std::uint16_t>(port + rank);
+    const auto network = net::make_tcp_network(context.get_executor(), clock, key_of(rank), listening, {});
+    network->set_resolver(resolver(static_cast<std::uint16_t>(port)));
     collective::AveragerSettings settings;
     settings.run = "example";
-    settings.signer = peers[self].key;
+    settings.signer = std::make_shared<KeyPair>(key_of(rank));
     const auto averager = collective::make_averager(*network, clock, Random::from_entropy(), settings, {});
-    const std::vector<float> mine(4, static_cast<float>(self));
+    const std::vector<float> mine(4, static_cast<float>(rank));
     std::vector<float> mean(mine.size());
     collective::RoundRequest request;
     request.contribution = mine;
     request.result = mean;
     request.weight = 1;
-    request.expected = [&others, ready_by = clock.now() + 10s] {
-        std::vector<collective::ExpectedPeer> expected;
-        for (const auto& [id, address] : others) expected.push_back({id, collective::Role::full, ready_by});
-        return expected;
+    request.expected = [rank, ready_by = clock.now() + std::chrono::seconds(10)] {
+        std::vector<collective::ExpectedPeer> others;
+        for (std::size_t i = 0; i < 3; ++i)
+            if (i != rank) others.push_back({key_of(i).peer_id(), collective::Role::full, ready_by});
+        return others;
     };
     auto ended = asio::co_spawn(context, averager->average(request), asio::use_future);
-    while (ended.wait_for(0s) != std::future_status::ready) context.run_one();  // waits inside
+    while (ended.wait_for(std::chrono::seconds(0)) != std::future_status::ready) context.run_one();
     const collective::Verdict verdict = ended.get();
-    if (verdict.outcome != collective::Verdict::Outcome::averaged ||
-        verdict.contributors.size() != peers.size())
-        throw std::runtime_error("not all took part; " + verdict.cause);
-    std::printf("process %zu: the average is %g\n", self, mean[0]);
-    return mean[0] == 1 ? 0 : 1;  // of 0, 1 and 2
-}
-
-int main() try {
-    std::vector<Peer> peers(3);
-    asio::io_context context;
-    for (Peer& peer : peers) {  // the kernel names a free port
-        const asio::ip::tcp::acceptor acceptor(context, {asio::ip::make_address("127.0.0.1"), 0});
-        peer.address = net::Endpoint{"127.0.0.1", acceptor.local_endpoint().port()};
-    }
-    int starting[2];
-    if (pipe(starting) != 0) return 1;
-    for (std::size_t self = 0; self < peers.size(); ++self)
-        if (fork() == 0) return average(peers, self, starting);
-    close(starting[1]);
-    int failures = 0;
-    for (int status = 0; wait(&status) > 0;) failures += status == 0 ? 0 : 1;
-    return failures == 0 ? 0 : 1;
-} catch (const std::exception& error) {
-    std::fprintf(stderr, "average: %s\n", error.what());
-    return 1;
+    context.run_for(std::chrono::seconds(1));  // answers members that have not heard the verdict yet
+    std::printf("process %zu: the average is %g (%zu took part) %s\n", rank, mean[0],
+                verdict.contributors.size(), verdict.cause.c_str());
+    return verdict.outcome == collective::Verdict::Outcome::averaged && mean[0] == 1 ? 0
+                                                                                     : 1;  // of 0, 1 and 2
 }

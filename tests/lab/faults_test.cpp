@@ -28,7 +28,7 @@ TEST(Faults, a_swarm_survives_each_fault_in_each_phase_with_equal_parameters_at_
     for (const auto& episode : result["episodes"])
         struck.insert(episode["fault"].get<std::string>() + " while it " +
                       episode["phase"].get<std::string>());
-    EXPECT_EQ(struck.size(), 15U);
+    EXPECT_EQ(struck.size(), 18U);
     EXPECT_EQ(result["different_steps"], 0) << faults.output();
     EXPECT_GE(result["compared_steps"], 100);
 }

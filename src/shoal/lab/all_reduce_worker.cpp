@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "shoal/base/async.h"
+#include "shoal/base/error.h"
 #include "shoal/collective/averager.h"
 #include "shoal/compress/codec.h"
 #include "shoal/net/tcp_network.h"
@@ -78,9 +79,14 @@ class Worker {
         std::ofstream(part) << network_->self().hex() << " 127.0.0.1:" << net::listen_port(*network_) << '\n';
         std::filesystem::rename(part, own);
         Roster roster;
+        const TimePoint deadline = clock_.now() + std::chrono::minutes(1);
         for (int rank = 0; rank < options_.size; ++rank) {
             const auto file = options_.folder / std::to_string(rank);
-            while (!std::filesystem::exists(file)) co_await clock_.sleep_for(std::chrono::milliseconds(2));
+            while (!std::filesystem::exists(file)) {
+                if (clock_.now() > deadline)
+                    throw Error(ErrorKind::timed_out, fmt::format("process {} did not start", rank));
+                co_await clock_.sleep_for(std::chrono::milliseconds(2));
+            }
             std::string id, endpoint;
             std::ifstream(file) >> id >> endpoint;
             roster.peers.push_back(PeerId::from_hex(id));

@@ -84,8 +84,10 @@ struct AveragingSection {
     double bandwidth = 0;  ///< megabits per second of this peer, both ways; 0: as measured
     double upload = 0;     ///< megabits per second of one way; 0: as `bandwidth`
     double download = 0;
-    double join_timeout = 5;     ///< seconds
-    double stall_timeout = 1.5;  ///< seconds
+    double join_timeout = 5;          ///< seconds
+    double stall_timeout = 1.5;       ///< seconds
+    double alone_after = 5;           ///< seconds until a peer that finds nobody begins the run
+    double lost_quorum_timeout = 30;  ///< seconds until survivors that are no quorum go on
 };
 
 struct NetworkSection {

@@ -436,6 +436,8 @@ collective::TrainingSettings Node::training_settings() const {
     settings.target_batch_size = static_cast<Samples>(d.run.target_batch_size);
     settings.last_step = static_cast<Step>(d.run.steps);
     settings.evaluate_every = d.run.evaluate_every;
+    settings.alone_after = from_seconds(d.averaging.alone_after);
+    settings.lost_quorum_timeout = from_seconds(d.averaging.lost_quorum_timeout);
     settings.probe = parts_->options.probe;
     return settings;
 }

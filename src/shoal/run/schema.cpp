@@ -188,7 +188,12 @@ void add_step_fields(std::vector<Field>& all) {
              "seconds a leader may take to answer, beyond what its peers announced")
         .add("stall_timeout", &AveragingSection::stall_timeout, own,
              range(Bound::open, 0, 3600, Bound::closed),
-             "seconds without a byte until a member counts as lost");
+             "seconds without a byte until a member counts as lost")
+        .add("alone_after", &AveragingSection::alone_after, own, range(Bound::open, 0, 86400, Bound::closed),
+             "seconds after which a peer that finds nobody begins the run")
+        .add("lost_quorum_timeout", &AveragingSection::lost_quorum_timeout, shared,
+             range(Bound::open, 0, 86400, Bound::closed),
+             "seconds after which survivors that are no quorum of the last round go on");
 }
 
 void add_peer_fields(std::vector<Field>& all) {

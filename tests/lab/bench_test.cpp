@@ -1,0 +1,61 @@
+// The benchmarks run to their end and report what they should. How fast things are is for them to say.
+#include "run/program.h"
+#include "run/temporary_folder.h"
+
+#include <fstream>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace shoal::lab {
+namespace {
+
+using run::Program;
+using run::program_folder;
+using run::TemporaryFolder;
+
+nlohmann::json result_of(std::vector<std::string> arguments) {
+    const TemporaryFolder folder;
+    arguments.insert(arguments.begin(), "bench");
+    arguments.insert(arguments.end(), {"--json", folder / "result.json"});
+    Program bench(program_folder() / "shoal", std::move(arguments), folder.path());
+    EXPECT_EQ(bench.wait(std::chrono::seconds(300)), 0) << bench.errors();
+    std::ifstream file(folder / "result.json");
+    return nlohmann::json::parse(file);
+}
+
+TEST(BenchAllReduce, measures_every_contestant) {
+    const nlohmann::json result =
+        result_of({"allreduce", "--peers", "2", "--size", "256KiB", "--turns", "1", "--rounds", "2"});
+    EXPECT_EQ(result.at("peers"), 2);
+    EXPECT_EQ(result.at("bytes"), 256 * 1024);
+    EXPECT_GE(result.at("contestants").size(), 2U);  // with TLS and without; gloo and Open MPI where built
+    for (const nlohmann::json& contestant : result.at("contestants")) {
+        EXPECT_GT(contestant.at("best_seconds").get<double>(), 0) << contestant;
+        EXPECT_GE(contestant.at("median_seconds").get<double>(), contestant.at("best_seconds").get<double>());
+    }
+}
+
+TEST(BenchRound, splits_a_round_into_its_phases) {
+    const nlohmann::json result = result_of({"round", "--peers", "2", "--size", "64KiB", "--rounds", "3"});
+    for (const char* phase : {"match_seconds", "reduce_seconds", "vote_seconds", "exchange_seconds"})
+        EXPECT_GT(result.at(phase).get<double>(), 0) << phase;
+    EXPECT_GT(result.at("whole_seconds").get<double>(), result.at("reduce_seconds").get<double>() / 2);
+}
+
+TEST(BenchDht, counts_every_operation_also_with_dead_nodes) {
+    const nlohmann::json result = result_of({"dht", "--nodes", "5", "--operations", "6"});
+    EXPECT_EQ(result.at("nodes"), 5);
+    int phases = 0;
+    for (const auto& [name, phase] : result.items()) {
+        if (!phase.is_object()) continue;
+        ++phases;
+        for (const auto& [operation, figures] : phase.items()) {
+            EXPECT_GT(figures.at("tried").get<int>(), 0) << name << " " << operation;
+            EXPECT_GT(figures.at("success").get<double>(), 0) << name << " " << operation;
+        }
+    }
+    EXPECT_EQ(phases, 3);
+}
+
+}  // namespace
+}  // namespace shoal::lab
