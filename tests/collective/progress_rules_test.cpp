@@ -225,6 +225,27 @@ TEST(Quorum, IsAMajorityOrTheHalfWithTheLowestPeer) {
     EXPECT_TRUE(is_quorum({}, [](const PeerId&) { return false; }));
 }
 
+TEST(Contradiction, IsTheStateOfTheLargestCampAndOfTheFurthestOfEqualOnes) {
+    const auto seen = [](std::vector<Progress> live, const Progress& own) {
+        const SwarmView view = judge(std::move(live), own);
+        return view.contradiction ? value(view.contradiction->step) : -1;
+    };
+    const std::vector<Progress> company{trainer(5, 5), trainer(6, 5), trainer(7, 5), trainer(8, 5)};
+    const auto in_company = [&](std::vector<Progress> live) {
+        live.insert(live.end(), company.begin(), company.end());
+        EXPECT_FALSE(judge(live, trainer(4, 5)).rival);
+        return seen(std::move(live), trainer(4, 5));
+    };
+    EXPECT_EQ(in_company({}), -1);
+    EXPECT_EQ(in_company({trainer(1, 4)}), -1);
+    EXPECT_EQ(in_company({trainer(1, 6)}), 6);
+    EXPECT_EQ(in_company({trainer(1, 6), trainer(2, 9)}), 9);
+    EXPECT_EQ(in_company({trainer(1, 6), trainer(2, 6), trainer(3, 1'000'000)}), 6);
+    Progress other = trainer(1, 5);
+    other.digest = {99, 0};
+    EXPECT_EQ(in_company({other}), -1);  // fewer than we are
+}
+
 class Book : public ::testing::Test {
   protected:
     static ProgressSettings settings() {
@@ -460,33 +481,6 @@ TEST_F(Book, WaitsForANewcomerThatAsksButNotLongAndNotOften) {
     now_ = now_ + 1s;
     hear(arriving, 4);
     EXPECT_EQ(ready_by(), asked + 70s);
-}
-
-TEST(PerformanceEma, IsTheSpeedFromTheFirstUpdateOn) {
-    PerformanceEma speed;
-    EXPECT_EQ(speed.samples_per_second(), 0);
-    speed.update(Samples{10}, 2);
-    EXPECT_DOUBLE_EQ(speed.samples_per_second(), 5);
-    for (int i = 0; i < 200; ++i) speed.update(Samples{10}, 1);
-    EXPECT_NEAR(speed.samples_per_second(), 10, 1e-6);
-}
-
-TEST(PerformanceEma, FollowsTheFormulaOfTheNotes) {
-    PerformanceEma speed(0.25);
-    speed.update(Samples{1}, 1);
-    speed.update(Samples{1}, 3);
-    const double average = 0.25 * 3 + 0.75 * 0.25;
-    EXPECT_DOUBLE_EQ(speed.samples_per_second(), (1 - 0.75 * 0.75) / average);
-}
-
-TEST(PerformanceEma, IgnoresNonsense) {
-    PerformanceEma speed;
-    speed.update(Samples{0}, 1);
-    speed.update(Samples{1}, -1);
-    speed.update(Samples{1}, std::numeric_limits<double>::quiet_NaN());
-    EXPECT_EQ(speed.samples_per_second(), 0);
-    speed.update(Samples{1}, 0);
-    EXPECT_EQ(speed.samples_per_second(), kMaximumSamplesPerSecond);
 }
 
 }  // namespace

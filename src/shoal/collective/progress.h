@@ -90,8 +90,10 @@ struct SwarmView {
     /// The state on which most training peers at `step` agree (ties: the one of the lowest PeerId). For a
     /// peer that trains at that step its own, unless several others who are most hold another.
     Fingerprint digest;
-    /// Of a peer that trains and has no company: a state that contradicts ours, and for which nobody vouches.
-    std::optional<StateClaim> rival;
+    /// Of a peer that trains: the state of the largest camp that contradicts it, though nobody vouches for
+    /// it.
+    std::optional<StateClaim> contradiction;
+    std::optional<StateClaim> rival;  ///< the same, if this peer has no company
 };
 
 /// Keeps the view current. The swarm's step is the highest that somebody can vouch for: a majority (by count)

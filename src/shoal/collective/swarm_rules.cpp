@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
 
 namespace shoal::collective {
 
@@ -103,27 +104,36 @@ class Judgement {
     }
 
     /// Asked when neither step nor digest is another than our own.
-    std::optional<StateClaim> rival() const {
-        if (!trains(own_)) return std::nullopt;
-        const auto contradicts = [this](const Progress& peer) {
-            return peer.peer != own_.peer && peer.training &&
-                   (peer.step > own_.step || (peer.step == own_.step && peer.digest != own_.digest));
-        };
-        std::size_t against = 0;
-        Step highest = own_.step;
-        for (const Progress* peer : voters_) {
-            if (!contradicts(*peer)) continue;
-            ++against;
-            highest = std::max(highest, peer->step);
+    void look_for_rivals(SwarmView& view) const {
+        if (!trains(own_)) return;
+        const Camp ours = camps_at(own_.step, voters_)[own_.digest];
+        std::set<Step> steps;
+        for (const Progress* peer : voters_)
+            if (contradicts(*peer)) steps.insert(peer->step);
+        Camp best;
+        for (const Step step : steps) {  // ascending: of equal camps the furthest
+            for (const auto& [digest, camp] : camps_at(step, voters_)) {
+                if (step == own_.step && (digest == own_.digest || !is_larger(camp, ours))) continue;
+                const StateClaim claim{step, digest};
+                const bool is_further = !view.contradiction || view.contradiction->step < step;
+                if (is_further ? camp.size < best.size : !is_larger(camp, best)) continue;
+                best = camp;
+                view.contradiction = claim;
+            }
         }
-        if (against == 0) return std::nullopt;
-        if (2 * against < voters_.size() && !have_quorum(contradicts, 1)) return std::nullopt;
-        const auto [digest, camp] = largest(camps_at(highest, voters_));
-        if (highest == own_.step && digest == own_.digest) return std::nullopt;  // they come to us
-        return StateClaim{highest, digest};
+        const auto against = static_cast<std::size_t>(std::count_if(
+            voters_.begin(), voters_.end(), [this](const Progress* peer) { return contradicts(*peer); }));
+        const bool is_alone = 2 * against >= voters_.size() ||
+                              have_quorum([this](const Progress& peer) { return contradicts(peer); }, 1);
+        if (is_alone) view.rival = view.contradiction;
     }
 
   private:
+    bool contradicts(const Progress& peer) const {
+        return peer.peer != own_.peer && peer.training &&
+               (peer.step > own_.step || (peer.step == own_.step && peer.digest != own_.digest));
+    }
+
     bool have_quorum(const std::function<bool(const Progress&)>& holds, std::size_t least = kCompany) const {
         std::vector<PeerId> there;  // ascending
         for (const Progress* peer : known_companions_) {
@@ -156,7 +166,7 @@ SwarmView judge_swarm(std::span<const Progress> live, const Progress& own, Sampl
     view.voters = judgement.voters();
     view.step = judgement.step(view.crowd);
     view.digest = judgement.digest(view.step);
-    if (view.step == own.step && view.digest == own.digest) view.rival = judgement.rival();
+    if (view.step == own.step && view.digest == own.digest) judgement.look_for_rivals(view);
 
     for (const Progress& peer : live) {
         if (!trains(peer)) continue;

@@ -42,7 +42,8 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     bool is_behind() const { return progress_.view().step > step_; }
     bool has_diverged() const;
     bool is_lost_ahead();
-    bool has_rival() const { return progress_.view().rival.has_value(); }
+    std::optional<StateClaim> rival() const;
+    bool has_rival() const { return rival().has_value(); }
     bool needs_state() { return is_behind() || has_diverged() || is_lost_ahead(); }
     std::vector<PeerId> donors(Step step, bool diverged) const;
     static awaitable<StatePointer> snapshot(std::weak_ptr<Trainer> weak);

@@ -1,8 +1,9 @@
 // Whose state replaces this peer's own. A state that several others have said they hold is taken as it is.
 // Any other, as that of a single peer, is held against our own: the held-out loss must not be worse.
 //
-// A peer that trains, and whom nobody supports, also looks at a rival state (SwarmView::rival): it may have
-// missed a round of a swarm of two, or be the one whose memory is damaged. The download runs beside the
+// A peer that trains, and whom nobody supports or whose rounds cannot begin, also looks at the state of those
+// that contradict it: it may have missed a round of a swarm of two, have been away with others while the rest
+// went on, or be the one whose memory is damaged. The download runs beside the
 // training, which goes on; a lone claim costs the samples of one step when the state has come, no more. Whom
 // a bad one came from is not asked again for a long time.
 #include <algorithm>
@@ -18,6 +19,8 @@ namespace {
 
 /// A contradiction that lasts less is news on its way: the others take the same step a moment later.
 constexpr Duration kSettling = 500ms;
+/// Without a round that could begin.
+constexpr Duration kStranded = 1s;
 /// Without contradiction: then it is over.
 constexpr Duration kQuiet = 3s;
 /// Steps that this peer may take while it downloads the other state of one.
@@ -94,6 +97,14 @@ std::vector<PeerId> Trainer::claimants_of(const StateClaim& state) const {
     return all;
 }
 
+/// The state to look at. The company of others that cannot begin a round either is none: the history may have
+/// gone on without all of them.
+std::optional<StateClaim> Trainer::rival() const {
+    const SwarmView view = progress_.view();
+    const bool is_stranded = no_quorum_since_ && clock_.now() - *no_quorum_since_ >= kStranded;
+    return is_stranded ? view.contradiction : view.rival;
+}
+
 /// True when there is something better to do than to wait for a round.
 bool Trainer::is_called_away() const {
     return is_behind() || (has_rival() && (candidate_ != nullptr || chasing_));
@@ -106,7 +117,7 @@ awaitable<void> Trainer::watch_rivals() {
         std::function<bool()> condition = appears;
         co_await until(std::move(condition));
         // Another state of our own step is no news on its way.
-        if (progress_.view().rival->step > step_) {
+        if (rival()->step > step_) {
             condition = goes;
             const bool was_a_moment = co_await wait_until(std::move(condition), clock_.now() + kSettling);
             if (was_a_moment) continue;
@@ -139,7 +150,7 @@ awaitable<void> Trainer::until_settled() {
 }
 
 awaitable<void> Trainer::fetch_candidate() {
-    const std::optional<StateClaim> claim = progress_.view().rival;
+    const std::optional<StateClaim> claim = rival();
     if (!claim) co_return;
     const std::vector<PeerId> from = claimants_of(*claim);
     const Step begun_at = step_;

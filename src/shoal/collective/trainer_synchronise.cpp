@@ -69,9 +69,10 @@ std::vector<PeerId> Trainer::donors(Step step, bool diverged) const {
 awaitable<bool> Trainer::synchronise() {
     const SwarmView view = progress_.view();
     const bool lost_ahead = !is_behind() && is_lost_ahead();
-    const bool chasing = std::exchange(chasing_, false) && !is_behind() && !lost_ahead && view.rival;
+    const std::optional<StateClaim> claim = rival();
+    const bool chasing = std::exchange(chasing_, false) && !is_behind() && !lost_ahead && claim;
     const bool diverged = !is_behind() && !lost_ahead && !chasing;
-    const Step target = lost_ahead ? view.crowd : chasing ? view.rival->step : view.step;
+    const Step target = lost_ahead ? view.crowd : chasing ? claim->step : view.step;
     if (diverged) {
         observer_.on_trouble(ErrorKind::corrupted, "this peer's state of step " +
                                                        std::to_string(value(step_)) +
@@ -81,7 +82,7 @@ awaitable<bool> Trainer::synchronise() {
                                                        ", the swarm at " + std::to_string(value(target)) +
                                                        ": taking the swarm's state");
     }
-    std::vector<PeerId> from = chasing ? claimants_of(*view.rival) : donors(target, diverged);
+    std::vector<PeerId> from = chasing ? claimants_of(*claim) : donors(target, diverged);
     if (lost_ahead) {
         std::erase_if(from, [&](const PeerId& donor) {
             for (const Progress& peer : progress_.peers()) {
