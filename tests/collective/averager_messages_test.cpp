@@ -306,7 +306,7 @@ TEST(AveragerMessages, a_join_carries_objections_within_their_bounds_only) {
 }
 
 TEST(AveragerMessages, upload_and_download_both_count_in_the_shares) {
-    const auto codec = compress::make_codec("fp32");
+    const compress::VectorFormat format("fp32");
     std::vector<Join> joins;
     std::vector<SplitMember> members;
     for (std::uint64_t i = 0; i < 4; ++i) {
@@ -319,7 +319,7 @@ TEST(AveragerMessages, upload_and_download_both_count_in_the_shares) {
     }
     const JoinLimits limits(test_settings());
     const std::string begin = make_begin(joins[0].peer, 1, joins, 4096, nullptr);
-    const RoundPlan plan = read_begin(begin, joins[0], limits, *codec, 64);
+    const RoundPlan plan = read_begin(begin, joins[0], limits, format, 64);
     for (const Join& join : plan.members) {
         members.emplace_back();
         members.back().upload = join.upload;

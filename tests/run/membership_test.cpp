@@ -67,6 +67,12 @@ class StubTracker final : public collective::ProgressTracker {
     bool has_left(const PeerId&, Step) const override { return false; }
     void forget(const PeerId&) override {}
     void doubt(const PeerId&, Duration) override {}
+    bool doubts(const PeerId&) const override { return false; }
+    void set_companions(std::vector<PeerId>) override {}
+    double plausible_weight(const PeerId&, Step) const override { return 0; }
+    void keep_score(Step, std::span<const PeerId>) override {}
+    double trust(const PeerId&) const override { return 1; }
+    collective::Vouchers vouchers(const collective::StateClaim&) const override { return {}; }
     bool batch_is_full() const override { return false; }
     Signal& changed() override { return changed_; }
 
