@@ -36,7 +36,7 @@ TEST(BenchAllReduce, measures_every_contestant) {
 }
 
 TEST(BenchRound, splits_a_round_into_its_phases) {
-    const nlohmann::json result = result_of({"round", "--peers", "2", "--size", "64KiB", "--rounds", "3"});
+    const nlohmann::json result = result_of({"round", "--peers", "2", "--size", "64KiB", "--rounds", "5"});
     for (const char* phase : {"match_seconds", "reduce_seconds", "vote_seconds", "exchange_seconds"})
         EXPECT_GT(result.at(phase).get<double>(), 0) << phase;
     EXPECT_GT(result.at("whole_seconds").get<double>(), result.at("reduce_seconds").get<double>() / 2);

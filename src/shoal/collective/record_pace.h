@@ -9,10 +9,10 @@
 namespace shoal::collective {
 
 /// kPerSecond on average, and kAtOnce more after a silence: what an honest peer has to say around a step
-/// passes at once.
+/// passes at once, and so do the reports of micro-batches of some milliseconds.
 class RecordPace {
   public:
-    static constexpr int kPerSecond = 20, kAtOnce = 10;
+    static constexpr int kPerSecond = 200, kAtOnce = 20;
 
     /// True if a record may be looked at now; it counts then.
     bool may_look(TimePoint now) {
