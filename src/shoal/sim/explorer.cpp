@@ -25,6 +25,9 @@ class Explorer {
         for (std::size_t i = 0; i < founders_; ++i) add(any_peer(i < 2));
     }
 
+    /// A node must not outlive the simulation that its timers belong to.
+    ~Explorer() { victim_.reset(); }
+
     Exploration run() {
         std::vector<std::string> own;
         try {

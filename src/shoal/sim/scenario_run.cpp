@@ -65,6 +65,13 @@ class ScenarioRun {
         for (const ScenarioEvent& event : scenario.events) plan(event, event.at);
     }
 
+    /// A node must not outlive the simulation that its timers belong to; and what is still planned must not
+    /// happen while the swarm ends.
+    ~ScenarioRun() {
+        ended_ = true;
+        members_.clear();
+    }
+
     ScenarioResult run(const ScenarioProgress& progress) {
         constexpr int kSlices = 400;
         const Duration slice = from_seconds(scenario_.duration / kSlices);
@@ -130,6 +137,7 @@ class ScenarioRun {
     }
 
     void join(std::size_t index, const NodePointer& former) {
+        if (ended_) return;
         const PeerGroup& group = scenario_.peers[index];
         if (former && !swarm_.world.internet().is_crashed(former->peer.id)) return;  // it is back already
         const NodePointer node =
@@ -154,7 +162,7 @@ class ScenarioRun {
     }
 
     void end_session(const NodePointer& node, bool says_goodbye) {
-        if (node->crashed) return;
+        if (ended_ || node->crashed) return;
         const std::size_t index = member_of(node).group;
         if (says_goodbye) {
             ++faults_["leave"];
@@ -216,6 +224,7 @@ class ScenarioRun {
     }
 
     void happen(const ScenarioEvent& event) {
+        if (ended_) return;
         log_.note(swarm_.now(), fmt::format("event: {}", to_string(event.what)));
         SimulatedInternet& internet = swarm_.world.internet();
         const auto runs = [this](const NodePointer& node) { return swarm_.runs(node); };
@@ -289,6 +298,7 @@ class ScenarioRun {
     std::vector<std::pair<double, std::size_t>> running_;
     std::optional<ScenarioEvent> partition_;  ///< that is in force
     std::vector<Member> members_;
+    bool ended_ = false;
     Swarm swarm_;
     Invariants invariants_;
     TaskGroup goodbyes_;
