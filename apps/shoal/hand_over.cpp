@@ -31,7 +31,7 @@ const std::vector<Command>& handed_over() {
     static const std::vector<Command> commands = {
         {.name = "train", .summary = "Start a run or join it, as one peer", .declare = {}},
         {.name = "lab", .summary = "Reproduce a result: `shoal lab swarm` shows the main job", .declare = {}},
-        {.name = "bench", .summary = "Measure all-reduce, directory and round times", .declare = {}},
+        {.name = "bench", .summary = "Measure all-reduce, rounds, codecs and the directory", .declare = {}},
     };
     return commands;
 }
