@@ -161,8 +161,7 @@ TEST(Attempts, are_taken_up_however_far_from_most) {
 
 awaitable<void> stay_joined(std::shared_ptr<net::Network> from, PeerId to, Step step) {
     const net::StreamPointer stream = co_await send_join(from, to, join_of(from->self(), step, 0));
-    while (co_await stream->read()) {
-    }
+    for (std::optional<net::Message> message = net::Message(); message;) message = co_await stream->read();
 }
 
 TEST(Strangers, that_claim_a_later_step_end_no_search) {
@@ -184,7 +183,8 @@ TEST(Strangers, that_claim_a_later_step_end_no_search) {
 awaitable<void> come_and_go(std::shared_ptr<net::Network> from, Clock& clock, PeerId to) {
     for (;;) {
         try {
-            const net::StreamPointer stream = co_await send_join(from, to, join_of(from->self(), Step{1}, 9));
+            const Join join = join_of(from->self(), static_cast<Step>(1), 9);
+            const net::StreamPointer stream = co_await send_join(from, to, join);
             co_await clock.sleep_for(300ms);
         } catch (const Error& error) {
             if (error.kind() == ErrorKind::cancelled) throw;
@@ -272,8 +272,8 @@ TEST(Strangers, cannot_make_a_begin_too_large_to_send) {
         *request.mutable_join() = std::move(join);
         const Bytes bytes = net::to_control(request);
         co_await stream->write(bytes, ByteView());
-        while (co_await stream->read()) {
-        }
+        for (std::optional<net::Message> message = net::Message(); message;)
+            message = co_await stream->read();
     };
     for (std::size_t i = 0; i < 4; ++i)
         siege.tasks.spawn(send(stranger, siege.swarm[i].id, join_with_ballast(255'000)));
