@@ -41,6 +41,7 @@ class CheckpointWriterTest : public testing::Test {
             ended = true;
         });
         const auto waiting = asio::make_work_guard(io_);  // what runs on other threads comes back to it
+        io_.restart();                                    // it has stopped if it ran out of work before
         while (!ended) io_.run_one();
         if (failure) std::rethrow_exception(failure);
     }

@@ -24,7 +24,7 @@ struct NetworkSettings {
     std::string listen_host = "0.0.0.0";  ///< all interfaces; "::" for IPv6 too
     std::uint16_t listen_port = 0;        ///< 0: any free port
     AgreedSettings agreed;
-    std::vector<std::string> members_only;  ///< services that a peer without agreed settings may not use
+    std::vector<std::string> members_only;    ///< services that a peer without agreed settings may not use
     Encryption encryption = Encryption::tls;  ///< none: for measurements only; refuses peers that differ
     Duration dial_timeout = std::chrono::seconds(10);
     Duration ping_interval =
