@@ -104,8 +104,8 @@ TEST(Strangers, that_fill_the_waiting_room_keep_no_member_out) {
 awaitable<void> raise_for_ever(std::shared_ptr<net::Network> from, Clock& clock, PeerId to) {
     for (unsigned attempt = 100;; ++attempt) {  // one that nobody comes to
         try {
-            const net::StreamPointer stream =
-                co_await send_join(from, to, join_of(from->self(), Step{1}, attempt));
+            const Join join = join_of(from->self(), static_cast<Step>(1), attempt);
+            const net::StreamPointer stream = co_await send_join(from, to, join);
             co_await clock.sleep_for(10ms);
         } catch (const Error& error) {
             if (error.kind() == ErrorKind::cancelled) throw;
