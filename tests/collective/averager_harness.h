@@ -124,6 +124,7 @@ class AveragerSwarm {
         request.excluded = std::move(excluded);
         const TimePoint ready_by = simulation_.clock().now() + ready_within;
         request.expected = [this, index, ready_by] { return expected_by(index, ready_by); };
+        request.may_take_part = may_take_part;
         asio::co_spawn(
             simulation_.executor(), peer.averager->average(std::move(request)),
             asio::bind_cancellation_slot(peer.cancel.slot(), [this, &peer](std::exception_ptr e, Verdict v) {
@@ -194,6 +195,7 @@ class AveragerSwarm {
 
     bool retry = false;       ///< a peer whose round failed tries again at once, as training does
     std::set<PeerId> hidden;  ///< peers that nobody expects
+    std::function<bool(const PeerId&)> may_take_part;
     Log log;
 
   private:

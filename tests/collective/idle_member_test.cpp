@@ -33,6 +33,14 @@ AveragerSwarm::Between changing_votes(std::function<void(proto::RoundMessage&)> 
     };
 }
 
+AveragerSwarm::Between never_complete() {
+    return changing_votes([](proto::RoundMessage& round) {
+        if (!round.has_observation()) return;
+        round.mutable_observation()->set_complete(false);
+        round.mutable_observation()->clear_digests();
+    });
+}
+
 bool is_leader_of(const AveragerSwarm::Peer& peer, AveragerSwarm& swarm, std::size_t peers) {
     for (std::size_t i = 0; i < peers; ++i)
         if (swarm[i].id != peer.id && leader_rank(swarm[i].id, Step{1}, 0) < leader_rank(peer.id, Step{1}, 0))
@@ -45,13 +53,7 @@ TEST(IdleMember, OneThatNeverSaysItIsCompleteIsLeftAtTheBound) {
         SCOPED_TRACE("seed " + std::to_string(seed));
         AveragerSwarm swarm(seed);
         for (int i = 0; i < 4; ++i) swarm.add(Role::full, i + 1);
-        const PeerId idle = swarm
-                                .add(Role::full, 2, 0, {}, changing_votes([](proto::RoundMessage& round) {
-                                         if (!round.has_observation()) return;
-                                         round.mutable_observation()->set_complete(false);
-                                         round.mutable_observation()->clear_digests();
-                                     }))
-                                .id;
+        const PeerId idle = swarm.add(Role::full, 2, 0, {}, never_complete()).id;
         if (is_leader_of(swarm[4], swarm, 5)) continue;  // a leader needs no messages to itself
         swarm.start_all();
         ASSERT_TRUE(swarm.finish(60s));
@@ -87,6 +89,36 @@ TEST(IdleMember, LeaderThatLivesAndProposesNothingIsReplaced) {
         }
     }
     EXPECT_GE(led, 2);
+}
+
+/// It promises, accepts and reports as it should, and asks for the promise of each ballot that it likes.
+TEST(IdleMember, OneThatClaimsTheHighestBallotsStopsNoDecision) {
+    for (const bool again : {false, true}) {
+        for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+            SCOPED_TRACE("seed " + std::to_string(seed) + (again ? ", again and again" : ", once"));
+            AveragerSwarm swarm(seed);
+            auto index = std::make_shared<std::uint32_t>(0);
+            auto number = std::make_shared<std::uint32_t>(again ? 1 : 1U << 30U);
+            for (int i = 0; i < 4; ++i) swarm.add(Role::full, i + 1);
+            const auto prepare = [index, number, again](proto::RoundMessage& round) {
+                proto::VoteMessage& vote = *round.mutable_vote();
+                vote.Clear();
+                vote.set_kind(proto::VoteMessage::PREPARE);
+                vote.mutable_ballot()->set_number(again ? (*number)++ : *number);
+                vote.mutable_ballot()->set_member(*index);
+            };
+            const PeerId hostile = swarm.add(Role::full, 2, 0, {}, changing_votes(prepare)).id;
+            for (std::size_t i = 0; i < 4; ++i) *index += swarm[i].id < hostile ? 1 : 0;
+            for (std::size_t i = 0; i < 5; ++i) swarm.start(i);
+            ASSERT_TRUE(swarm.simulation().run_until(
+                [&] {
+                    return !swarm[0].running && !swarm[1].running && !swarm[2].running && !swarm[3].running;
+                },
+                120s));
+            for (std::size_t i = 0; i < 4; ++i)
+                EXPECT_NE(swarm[i].verdict->outcome, Verdict::Outcome::cut_off) << swarm[i].verdict->cause;
+        }
+    }
 }
 
 awaitable<void> hold_for_ever(Clock& clock, net::StreamPointer stream) {
@@ -155,6 +187,44 @@ TEST(LargestGroup, HasABeginThatFitsInAMessage) {
     }
     const std::string begin = make_begin(keys[0].peer_id(), 1, joins, 65536, &keys[0]);
     EXPECT_LE(begin.size(), net::kMaximumControlBytes - 4096);  // a reply has a little more around it
+}
+
+TEST(LargestGroup, OfTheLongestJoinsFitsInAMessageWithAllThatAMemberSaw) {
+    AveragerSettings settings;
+    settings.run = "test";
+    const JoinLimits limits(settings);
+    std::vector<Join> joins;
+    const auto padded = [](Join join, std::size_t bytes) {
+        proto::SignedJoin longer;
+        longer.ParseFromString(sign_join(join, "test", nullptr));
+        longer.set_public_key(std::string(bytes, 'k'));  // nobody looks at it in a swarm that does not sign
+        join.signed_bytes = longer.SerializeAsString();
+        return join;
+    };
+    for (std::uint64_t i = 0; i < kLargestGroup; ++i) {
+        Join join;
+        join.peer = test_peer(i);
+        join.elements = 1000;
+        join.codec = "fp32";
+        std::size_t bytes = kMaximumJoinBytes;
+        while (padded(join, bytes).signed_bytes.size() > kMaximumJoinBytes) --bytes;
+        EXPECT_THROW(check_join(padded(join, bytes + 1).signed_bytes, limits), Error);
+        joins.push_back(check_join(padded(join, bytes).signed_bytes, limits));
+        EXPECT_EQ(joins.back().signed_bytes.size(), kMaximumJoinBytes);
+    }
+    RoundMessage message;
+    message.begin = make_begin(joins[0].peer, ~std::uint64_t{0}, joins, 65536, nullptr);
+    message.round = RoundId{};
+    message.observation = Observation();
+    message.observation->complete = true;
+    for (std::size_t i = 0; i < kLargestGroup; ++i) {
+        message.observation->digests.push_back({~std::uint64_t{0}, ~std::uint64_t{0}});
+        message.observation->blames.push_back({i, std::string(300, 'b')});
+    }
+    message.vote = VoteMessage();
+    message.vote->value = VoteValue();
+    message.vote->value->cause.assign(300, 'c');
+    EXPECT_LE(encode_round_message(message).size(), net::kMaximumControlBytes);
 }
 
 TEST(LargestGroup, IsHeldByTheAverager) {

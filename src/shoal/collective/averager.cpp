@@ -148,9 +148,6 @@ class ButterflyAverager final : public Averager {
     std::map<PeerId, unsigned> failures_;  ///< rounds of it that a peer has failed
 };
 
-/// After this many failed rounds of one step a peer is left out of it.
-constexpr unsigned kFailuresOfOneStep = 2;
-
 void ButterflyAverager::count_failures(Step step, const Verdict& verdict) {
     if (failures_of_ != step) failures_.clear();
     failures_of_ = step;
@@ -196,6 +193,7 @@ awaitable<Verdict> ButterflyAverager::match_and_run(RoundRequest& request) {
     wanted.expected = request.expected;
     wanted.excluded = request.excluded;
     wanted.barred = barred(request.step);
+    wanted.may_take_part = request.may_take_part;
     wanted.lineage = request.lineage;
     wanted.is_over = request.is_over;
     GroupMatching matching(network_, clock_, settings_, format_, *lobby_, random_, std::move(wanted), log_);

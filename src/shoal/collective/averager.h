@@ -60,6 +60,10 @@ struct ExpectedPeer {
 /// it has some 210 KiB, and a message takes 256 KiB.
 inline constexpr std::size_t kLargestGroup = 64;
 
+/// After this many failed rounds of one step that name a peer as their cause, it is left out of that step
+/// where the others are enough.
+inline constexpr unsigned kFailuresOfOneStep = 2;
+
 struct AveragerSettings {
     std::string run;              ///< names the swarm: prefix of all service names
     std::string codec = "fp16";   ///< of contributions and results, as known to compress::make_codec
@@ -108,6 +112,9 @@ struct RoundRequest {
         expected;  ///< asked again while the leader waits; without this peer itself
     std::vector<PeerId>
         excluded;  ///< lost in an earlier attempt: not waited for, welcome when they join by themselves
+    /// Asked again while it looks for a group: true if, by its records, that peer is at this step. This peer
+    /// begins no round with others, and joins none of theirs. None: whoever comes is welcome.
+    std::function<bool(const PeerId&)> may_take_part;
     std::function<Lineage()> lineage;  ///< asked again while it looks for a group; none: rounds are unrelated
     std::function<bool()>
         is_over;  ///< asked likewise: true if the swarm is past this step ('cut off' at once)

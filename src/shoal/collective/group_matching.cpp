@@ -93,9 +93,9 @@ awaitable<MatchOutcome> GroupMatching::run() {
 // ----------------------------------------------------------------------------------------------------------
 
 std::optional<MatchOutcome> GroupMatching::look(TimePoint& wake_at) {
-    refresh_expected();
     refresh_lineage();
-    take_up_attempts_of_guests();
+    refresh_expected();
+    take_up_attempts_of_others();
     learn_candidates_from_guests();
     take_offered_begins();
     if (outcome_) return std::move(outcome_);
@@ -104,6 +104,7 @@ std::optional<MatchOutcome> GroupMatching::look(TimePoint& wake_at) {
     std::optional<PeerId> best;
     for (auto& [peer, candidate] : candidates_) {
         if (!candidate.ruled_out.empty() || is_late(peer, candidate, now, wake_at)) continue;
+        if (!may_take_part(peer)) continue;
         if (!best || comes_before(peer, *best)) best = peer;
     }
     if (can_lead(settings_.role) && (!best || comes_before(self_, *best))) return lead(wake_at);
@@ -299,87 +300,22 @@ bool GroupMatching::comes_before(const PeerId& a, const PeerId& b) const {
     return leader_rank(a, request_.step, attempt_) < leader_rank(b, request_.step, attempt_);
 }
 
-void GroupMatching::refresh_expected() {
-    expected_ = request_.expected ? request_.expected() : std::vector<ExpectedPeer>();
-    welcome_.clear();
-    for (const ExpectedPeer& expected : expected_) {
-        if (!contains(request_.excluded, expected.peer) || expected.peer == self_) continue;
-        welcome_.push_back(expected.peer);
-    }
-    const auto unwanted = [this](const ExpectedPeer& e) {
-        return e.peer == self_ || contains(request_.excluded, e.peer);
-    };
-    std::erase_if(expected_, unwanted);
-    for (const ExpectedPeer& expected : expected_)
-        if (can_lead(expected.role)) candidates_.try_emplace(expected.peer);
-}
-
-/// Somebody has said goodbye, or the time for the last round's members is over: that is another offer.
-void GroupMatching::refresh_lineage() {
-    if (!request_.lineage) return;
-    Join now = own_;
-    set_lineage(now, request_.lineage());
-    if (now.last_members != own_.last_members || now.newcomer != own_.newcomer) take_up_attempt(attempt_);
-}
-
-void GroupMatching::take_up_attempt(unsigned attempt) {
-    attempt_ = attempt;
-    own_.peer = self_;
-    own_.nonce = nonce_;
-    own_.step = request_.step;
-    own_.attempt = attempt;
-    own_.role = settings_.role;
-    own_.weight = request_.weight;
-    own_.upload = request_.upload;
-    own_.download = request_.download;
-    own_.objections = request_.objections;
-    own_.elements = request_.elements;
-    own_.codec = format_.name();
-    own_.pieces = request_.pieces;
-    if (request_.lineage) set_lineage(own_, request_.lineage());
-    own_.signed_bytes = sign_join(own_, settings_.run, settings_.signer.get());
-    // Another order of candidates: begin anew with everybody that can be reached.
-    for (auto& [peer, candidate] : candidates_) {
-        stop_asking(peer);
-        candidate.ruled_out.clear();
-        candidate.retries = 0;
-        candidate.held_since.reset();
-    }
-}
-
-/// A peer that raises the attempt again and again makes everybody begin anew each time.
-bool GroupMatching::may_raise(const PeerId& peer, unsigned attempt) {
-    if (attempt <= attempt_ || attempt > attempt_ + kMaximumRaise) return false;
-    return candidates_[peer].raises++ < kRaisesOfOnePeer;
-}
-
-void GroupMatching::take_up_attempts_of_guests() {
-    unsigned highest = attempt_;
-    for (const Lobby::GuestPointer& guest : lobby_.guests()) {
-        const Join& join = guest->join;
-        if (join.step == request_.step && join.attempt > highest && may_raise(join.peer, join.attempt))
-            highest = join.attempt;
-    }
-    if (highest > attempt_) take_up_attempt(highest);
-}
-
-void GroupMatching::learn_candidates_from_guests() {
-    for (const Lobby::GuestPointer& guest : lobby_.guests()) {
-        if (guest->join.step > request_.step) past_.insert(guest->join.peer);
-        if (guest->join.step != request_.step || !can_lead(guest->join.role)) continue;
-        Candidate& candidate = candidates_[guest->join.peer];
-        // It lives and wants to take part; if it is the better one, it is worth another try.
-        const bool better = comes_before(guest->join.peer, self_);
-        if (better && !candidate.ruled_out.empty() && guest->joined_at > candidate.ruled_out_at) {
-            stop_asking(guest->join.peer);
-            candidate.ruled_out.clear();
-        }
-    }
+/// When nobody waits any longer for this candidate in this attempt (for a stranger: in this search), whatever
+/// it says, and however often it comes and goes.
+TimePoint GroupMatching::end_of_patience(const PeerId& peer, const Candidate& candidate) const {
+    const std::optional<TimePoint>& asked = is_known(peer) ? candidate.first_asked : strangers_asked_;
+    if (!asked) return TimePoint::never();
+    const bool anybody_known = known_.size() > known_.count(self_);
+    int times = candidate.answer == Answer::busy ? kLongestBusy : kLongestHold;
+    if (anybody_known && !is_known(peer)) times = kLongestHoldOfStrangers;
+    return std::max(*asked + times * settings_.join_timeout, longest_ready_by() + settings_.join_timeout);
 }
 
 /// True if nobody should wait for this candidate's lead at the moment; else until when it is not late.
 bool GroupMatching::is_late(const PeerId& peer, const Candidate& candidate, TimePoint now,
                             TimePoint& wake_at) const {
+    const TimePoint end = end_of_patience(peer, candidate);
+    if (now >= end) return true;
     if (!candidate.asked) return false;
     // One that was connected before is dialled again in no time, or it is dead.
     TimePoint due = candidate.asked_at + (candidate.retries > 0 ? kProbeTime : kLateAfter);
@@ -393,11 +329,7 @@ bool GroupMatching::is_late(const PeerId& peer, const Candidate& candidate, Time
         for (const ExpectedPeer& expected : expected_)
             if (expected.peer == peer) due = std::max(due, expected.ready_by + kLateAfter);
     }
-    if (candidate.held_since) {
-        const bool busy = candidate.answer == Answer::busy;
-        const Duration longest = (busy ? kLongestBusy : kLongestHold) * settings_.join_timeout;
-        due = std::min(due, *candidate.held_since + longest);
-    }
+    due = std::min(due, end);
     if (now >= due) return true;
     wake_at = std::min(wake_at, due);
     return false;
@@ -418,6 +350,7 @@ std::vector<Lobby::GuestPointer> GroupMatching::fitting_guests() {
     for (const Lobby::GuestPointer& guest : lobby_.guests()) {
         const Join& join = guest->join;
         if (join.step != request_.step || join.attempt != attempt_ || guest->closing) continue;
+        if (!may_take_part(join.peer)) continue;
         if (elements == 0) {  // an auxiliary peer learns from the first what is averaged
             elements = join.elements;
             pieces = join.pieces;

@@ -6,8 +6,11 @@
 // ruled out when it cannot be reached, refuses, or is past this step; and it is passed over as long as it is
 // late (not ready by the time that its own reports promise, or silent). A join to one that is late stays
 // open: when it wakes up, everybody returns to it. What a peer hears from one that it joins can teach it a
-// better candidate (redirect), a later attempt (raise; everybody takes up the highest), or that a round runs
-// already (busy).
+// better candidate (redirect), a later attempt (raise), or that a round runs already (busy).
+//
+// Peers are known (expected at some time of this search, or members of the last round) or strangers, who may
+// be anybody, in any number. Strangers may join and lead, but hold a search once only, however many they are;
+// they move no attempt, and their word that this step is over counts nothing.
 //
 // The leader begins when all expected peers have joined, or the missing ones are lost, or have had their time
 // and answered nothing else when asked. That last question is a join, too: it finds out whether they are
@@ -51,20 +54,29 @@ struct MatchRequest {
     std::vector<PeerId> excluded;
     /// Two rounds of this step have failed because of them: they are left out where the others are enough.
     std::vector<PeerId> barred;
+    std::function<bool(const PeerId&)> may_take_part;
     std::function<Lineage()> lineage;
     std::function<bool()> is_over;
 };
 
-/// How far one other peer can move the attempt; what is further is no honest count.
-inline constexpr unsigned kMaximumRaise = 64;
+/// By how much known peers that are no more than half of all known can move the attempt beyond the one that a
+/// search began at. More move it anywhere; strangers do not move it.
+inline constexpr unsigned kRaiseByFew = 8;
 
-/// How often it can do so in one search, and how often one candidate can name a better one.
-inline constexpr unsigned kRaisesOfOnePeer = 4, kRedirectsOfOnePeer = 16;
+/// How often one candidate can name a better one in one search.
+inline constexpr unsigned kRedirectsOfOnePeer = 16;
 
-/// For how many join_timeouts in one attempt a candidate is believed that only says that it waits for others,
-/// or that it is in a round. No progress record promises more than 60 s, which are 12 of the usual 5 s; a
-/// round on slow lines may take longer.
+/// For how many join_timeouts in one attempt a candidate is believed that does not begin, or that says that
+/// it is in a round; beyond the time that the expected peers promise. No progress record promises more than
+/// 60 s, which are 12 of the usual 5 s; a round on slow lines may take longer.
 inline constexpr int kLongestHold = 12, kLongestBusy = 120;
+
+/// Likewise of all strangers together, in one search; where nobody is known, they are believed as long as
+/// those would be. An honest stranger becomes known as soon as its record arrives.
+inline constexpr int kLongestHoldOfStrangers = 1;
+
+/// As many strangers are thought of as candidates in one search.
+inline constexpr std::size_t kMostStrangers = 256;
 
 class GroupMatching {
   public:
@@ -85,8 +97,8 @@ class GroupMatching {
         Answer answer = Answer::none;
         bool ready = false;  // with hold
         TimePoint asked_at, heard_at;
-        std::optional<TimePoint> held_since;  // first hold or busy of this attempt
-        unsigned redirects = 0, raises = 0;
+        std::optional<TimePoint> first_asked;  // in this attempt
+        unsigned redirects = 0;
         Duration wait{0};       // with hold: how long it means to wait
         std::string ruled_out;  // why; empty: it is not
         TimePoint ruled_out_at;
@@ -112,14 +124,19 @@ class GroupMatching {
     void refresh_expected();
     void refresh_lineage();
     void take_up_attempt(unsigned attempt);
-    void take_up_attempts_of_guests();
+    void take_up_attempts_of_others();
+    bool may_take_part(const PeerId& peer) const {
+        return !request_.may_take_part || request_.may_take_part(peer);
+    }
+    bool is_known(const PeerId& peer) const { return known_.contains(peer); }
+    Candidate* find_candidate(const PeerId& peer);
+    TimePoint end_of_patience(const PeerId& peer, const Candidate& candidate) const;
     void learn_candidates_from_guests();
     std::optional<PeerId> best_candidate() const;
     bool is_late(const PeerId& peer, const Candidate& candidate, TimePoint now, TimePoint& wake_at) const;
     bool can_lead(Role role) const { return role != Role::client; }
     std::vector<Lobby::GuestPointer> fitting_guests();
     std::vector<Lobby::GuestPointer> without_barred(std::vector<Lobby::GuestPointer> members) const;
-    bool may_raise(const PeerId& peer, unsigned attempt);
     bool waits_for(const ExpectedPeer& expected, TimePoint& wake_at);
     TimePoint longest_ready_by() const;
     void set_status(MatchStatus::Kind kind, const PeerId& leader = PeerId());
@@ -151,13 +168,18 @@ class GroupMatching {
 
     unsigned attempt_;
     Join own_;
-    std::vector<ExpectedPeer> expected_;   // without self and excluded ones
-    std::vector<PeerId> welcome_;          // expected ones that are excluded
-    Candidates candidates_;                // without self
-    std::map<PeerId, TimePoint> lost_;     // connections that broke meanwhile, and when
-    std::set<PeerId> past_;                // who say that this step is over
-    std::set<PeerId> unheeded_;            // who passed on a Begin that was none
-    std::optional<MatchOutcome> outcome_;  // set by a Begin from a leader
+    std::vector<ExpectedPeer> expected_;  // without self and excluded ones
+    std::vector<PeerId> welcome_;         // expected ones that are excluded
+    // All that were expected in this search, and the members of the last round. Others are strangers.
+    std::set<PeerId> known_;
+    std::map<PeerId, unsigned> attempts_;       // the highest that each known peer has named
+    std::optional<TimePoint> strangers_asked_;  // the first of them
+    std::size_t strangers_ = 0;                 // among the candidates
+    Candidates candidates_;                     // without self
+    std::map<PeerId, TimePoint> lost_;          // connections that broke meanwhile, and when
+    std::set<PeerId> past_;                     // who say that this step is over
+    std::set<PeerId> unheeded_;                 // who passed on a Begin that was none
+    std::optional<MatchOutcome> outcome_;       // set by a Begin from a leader
     TimePoint started_;
     TaskGroup tasks_;
 };

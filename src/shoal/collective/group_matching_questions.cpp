@@ -20,6 +20,8 @@ void GroupMatching::ask(const PeerId& peer) {
     Candidate& candidate = candidates_[peer];
     candidate.asked = true;
     candidate.asked_at = clock_.now();
+    if (!candidate.first_asked) candidate.first_asked = candidate.asked_at;
+    if (!is_known(peer) && !strangers_asked_) strangers_asked_ = candidate.asked_at;
     candidate.answer = Answer::none;
     ++candidate.generation;
     tasks_.spawn(question(peer, candidate.generation));
@@ -72,8 +74,11 @@ awaitable<void> GroupMatching::converse(PeerId peer, unsigned generation) {
 Bytes GroupMatching::make_request() const {
     proto::MatchRequest request;
     request.mutable_join()->ParseFromString(own_.signed_bytes);
+    const auto is_no_use = [this](const PeerId& peer, const Candidate& candidate) {
+        return !candidate.ruled_out.empty() || clock_.now() >= end_of_patience(peer, candidate);
+    };
     for (const auto& [peer, candidate] : candidates_)
-        if (!candidate.ruled_out.empty() && request.tried_size() < 64)
+        if (is_no_use(peer, candidate) && request.tried_size() < 64)
             request.add_tried(std::string(as_text(peer.bytes())));
     return net::to_control(request);
 }
@@ -86,23 +91,21 @@ void GroupMatching::take_reply(const PeerId& peer, const net::Message& message) 
     switch (reply.kind_case()) {
         case Kind::kHold:
             candidate.answer = Answer::hold;
-            if (!candidate.held_since) candidate.held_since = candidate.heard_at;
             candidate.ready = reply.hold().ready();
             candidate.wait = std::chrono::milliseconds(reply.hold().wait_milliseconds());
             return;
         case Kind::kBusy:
             candidate.answer = Answer::busy;
-            if (!candidate.held_since) candidate.held_since = candidate.heard_at;
             return;
         case Kind::kRedirect:
             return take_redirect(peer, reply.redirect().leader());
-        case Kind::kRaise: {
-            const unsigned attempt = reply.raise().attempt();
-            if (may_raise(peer, attempt)) take_up_attempt(attempt);
-            return;
-        }
+        case Kind::kRaise:
+            if (is_known(peer))
+                attempts_[peer] =
+                    std::max(attempts_[peer], std::min(reply.raise().attempt(), kHighestAttempt));
+            return take_up_attempts_of_others();
         case Kind::kPast:
-            if (reply.past().step() >= value(request_.step)) past_.insert(peer);
+            if (is_known(peer) && reply.past().step() >= value(request_.step)) past_.insert(peer);
             return rule_out(peer, "is past this step");
         case Kind::kRefused:
             return rule_out(peer, "refused: " + printable(reply.refused().reason()));
@@ -156,11 +159,12 @@ void GroupMatching::take_redirect(const PeerId& from, const std::string& bytes) 
         throw Error(ErrorKind::protocol_violation, "sent us to a worse leader");
     if (candidates_[from].redirects++ >= kRedirectsOfOnePeer)
         throw Error(ErrorKind::protocol_violation, "sends us to one leader after the other");
-    Candidate& candidate = candidates_[leader];
-    const bool tried_already = !candidate.ruled_out.empty();
+    Candidate* const candidate = find_candidate(leader);
+    if (candidate == nullptr) throw Error(ErrorKind::protocol_violation, "sent us to one stranger too many");
+    const bool tried_already = !candidate->ruled_out.empty();
     if (tried_already) {
         stop_asking(leader);
-        candidate.ruled_out.clear();
+        candidate->ruled_out.clear();
     }
     stop_asking(from);
 }

@@ -30,7 +30,7 @@ proto::MatchReply reply_to(const Join& join, const std::vector<PeerId>& tried, c
                (join.attempt > status.attempt && status.kind == Kind::busy)) {
         reply.mutable_hold()->set_ready(false);
     } else if (join.attempt > status.attempt) {
-        reply.mutable_hold()->set_ready(true);  // this peer is about to take up that attempt
+        reply.mutable_hold()->set_ready(true);  // this peer takes up that attempt, or waits until that falls
     } else if (status.kind == Kind::busy) {
         const auto& members = status.members;
         if (std::find(members.begin(), members.end(), join.signed_bytes) != members.end())

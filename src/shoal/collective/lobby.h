@@ -21,6 +21,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -73,6 +74,10 @@ class Lobby : public std::enable_shared_from_this<Lobby> {
     /// Wakes when guests come or go.
     Changes& changed() { return changed_; }
 
+    /// Whom the search for a group knows; the others are strangers (group_matching.h).
+    void set_known(const std::set<PeerId>& peers) { known_ = peers; }
+    bool knows(const PeerId& peer) const { return known_.contains(peer); }
+
     struct OfferedBegin {
         PeerId from;  ///< who passed it on
         std::string begin;
@@ -109,6 +114,7 @@ class Lobby : public std::enable_shared_from_this<Lobby> {
     MatchStatus status_;
     std::vector<GuestPointer> guests_;
     std::map<PeerId, std::string> offered_begins_;
+    std::set<PeerId> known_;
     bool closed_ = false;
     Changes changed_;
 };

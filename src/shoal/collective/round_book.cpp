@@ -1,5 +1,6 @@
 #include "shoal/collective/round_book.h"
 
+#include <algorithm>
 #include <shoal/proto/collective.pb.h>
 
 #include "shoal/base/error.h"
@@ -63,19 +64,27 @@ awaitable<void> RoundBook::serve_vote(std::shared_ptr<RoundBook> self, net::Stre
 }
 
 RoundBook::Place::Place(std::shared_ptr<RoundBook> book, const PeerId& sender)
-    : book_(std::move(book)), sender_(sender) {
+    : book_(std::move(book)), sender_(sender), is_stranger_(book_->is_stranger(sender)) {
     const auto own = book_->waiting_of_.find(sender_);
     const std::size_t of_sender = own == book_->waiting_of_.end() ? 0 : own->second;
-    if (of_sender >= kMaximumWaitingStreamsOfOne || book_->waiting_ >= kMaximumWaitingStreams)
+    const bool is_full = is_stranger_ && book_->waiting_strangers_ >= kMaximumWaitingStreams;
+    if (of_sender >= kMaximumWaitingStreamsOfOne || is_full)
         throw Error(ErrorKind::refused, "too many streams wait here");
-    ++book_->waiting_;
+    if (is_stranger_) ++book_->waiting_strangers_;
     ++book_->waiting_of_[sender_];
 }
 
 RoundBook::Place::~Place() {
-    --book_->waiting_;
+    if (is_stranger_) --book_->waiting_strangers_;
     const auto own = book_->waiting_of_.find(sender_);
     if (--own->second == 0) book_->waiting_of_.erase(own);
+}
+
+bool RoundBook::is_stranger(const PeerId& peer) const {
+    const auto has_it = [&peer](const RoundPointer& round) {
+        return round->vote->plan().index_of(peer).has_value();
+    };
+    return !lobby_->knows(peer) && std::none_of(rounds_.begin(), rounds_.end(), has_it);
 }
 
 awaitable<net::Message> RoundBook::first_message(std::shared_ptr<RoundBook> self, net::StreamPointer stream) {

@@ -23,8 +23,9 @@ struct Round {
 };
 using RoundPointer = std::shared_ptr<Round>;
 
-/// Streams that may wait for their first message, or for their round to begin here: of all, and of one sender
-/// (an honest member has two a round, and opens one again when it was refused).
+/// Streams that may wait for their first message, or for their round to begin here: of all strangers (who are
+/// neither members of a round here nor known to the search for a group), and of one sender (an honest member
+/// has two a round, and opens one again when it was refused).
 inline constexpr std::size_t kMaximumWaitingStreams = 1024;
 inline constexpr std::size_t kMaximumWaitingStreamsOfOne = 16;
 
@@ -50,7 +51,7 @@ class RoundBook : public std::enable_shared_from_this<RoundBook> {
     /// A stream's place among those that wait, while it lives.
     class Place {
       public:
-        /// Throws Error(refused) if this sender, or all together, have too many.
+        /// Throws Error(refused) if this sender, or all strangers together, have too many.
         Place(std::shared_ptr<RoundBook> book, const PeerId& sender);
         ~Place();
         Place(const Place&) = delete;
@@ -59,7 +60,9 @@ class RoundBook : public std::enable_shared_from_this<RoundBook> {
       private:
         std::shared_ptr<RoundBook> book_;
         PeerId sender_;
+        bool is_stranger_;
     };
+    bool is_stranger(const PeerId& peer) const;
     static awaitable<net::Message> first_message(std::shared_ptr<RoundBook> self, net::StreamPointer stream);
     static awaitable<RoundPointer> find(std::shared_ptr<RoundBook> self, RoundId id);
     RoundPointer known(const RoundId& id) const;
@@ -69,7 +72,7 @@ class RoundBook : public std::enable_shared_from_this<RoundBook> {
     const std::shared_ptr<Lobby> lobby_;
     Changes changed_;
     std::deque<RoundPointer> rounds_;
-    std::size_t waiting_ = 0;
+    std::size_t waiting_strangers_ = 0;
     std::map<PeerId, std::size_t> waiting_of_;  // each sender
     bool closed_ = false;
 };

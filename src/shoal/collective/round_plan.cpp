@@ -17,7 +17,6 @@ namespace {
 /// Parts of a vector below this are not worth a stream of their own.
 constexpr std::size_t kMinimumShare = 4096;
 constexpr std::size_t kMaximumChunks = 1u << 20;
-constexpr unsigned kMaximumAttempt = 1u << 20;
 constexpr std::string_view kJoinPurpose = "shoal join", kBeginPurpose = "shoal begin";
 
 ByteView view(const std::string& text) {
@@ -48,7 +47,7 @@ bool plausible_bandwidth(double bandwidth) {
 }
 
 bool plausible_offer(const proto::JoinOffer& offer, const JoinLimits& limits) {
-    if (offer.run() != limits.run || offer.role() > 2 || offer.attempt() > kMaximumAttempt ||
+    if (offer.run() != limits.run || offer.role() > 2 || offer.attempt() > kHighestAttempt ||
         offer.step() < 0)
         return false;
     if (!std::isfinite(offer.weight()) || offer.weight() < 0 || offer.weight() > limits.maximum_weight)
@@ -227,6 +226,8 @@ std::string sign_join(const Join& join, const std::string& run, const Signer* si
 }
 
 Join check_join(const std::string& signed_join, const JoinLimits& limits) {
+    if (signed_join.size() > kMaximumJoinBytes)
+        throw Error(ErrorKind::protocol_violation, "a join is longer than any can be");
     proto::SignedJoin in;
     if (!in.ParseFromString(signed_join)) throw Error(ErrorKind::protocol_violation, "a join cannot be read");
     Join join;

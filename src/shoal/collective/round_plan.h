@@ -27,6 +27,11 @@ class SignedJoin;
 
 namespace shoal::collective {
 
+inline constexpr unsigned kHighestAttempt = 1U << 20U;
+
+/// Longer joins are refused: as many as kLargestGroup fit into a message, with a member's whole observation.
+inline constexpr std::size_t kMaximumJoinBytes = (net::kMaximumControlBytes - 32 * 1024) / kLargestGroup;
+
 /// One peer's offer for the round of (step, attempt).
 struct Join {
     PeerId peer;

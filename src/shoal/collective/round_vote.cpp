@@ -22,6 +22,7 @@ Duration retry_of(Duration stall) {
     return stall / 2;
 }  // for a proposal to get through
 constexpr std::size_t kMaximumOutbox = 256;
+constexpr unsigned kQuickReconnects = 4;
 
 RoundMessage vote_message(const VoteMessage& vote) {
     RoundMessage message;
@@ -302,9 +303,16 @@ void RoundVote::take(std::size_t member, const RoundMessage& message) {
     links_[member].heard = clock_.now();
     // What a member has seen once stays seen, whatever it says later.
     if (message.observation && !observations_[member].complete) observations_[member] = *message.observation;
-    if (message.vote) send_all(machine_.receive(static_cast<std::uint32_t>(member), *message.vote));
-    changed_.notify();
     using Kind = VoteMessage::Kind;
+    if (message.vote && admits(member, *message.vote)) {
+        // Who thinks that the leader is lost, or that anything else is wrong, says so before it proposes.
+        const bool in_trouble = std::any_of(observations_.begin(), observations_.end(),
+                                            [](const Observation& seen) { return !seen.blames.empty(); });
+        if (message.vote->kind == Kind::prepare && self_ == leader_ && !in_trouble && !machine_.decision())
+            blame(member, "proposes an end without a reason");
+        send_all(machine_.receive(static_cast<std::uint32_t>(member), *message.vote));
+    }
+    changed_.notify();
     const bool asks = !message.vote || message.vote->kind == Kind::alive || message.vote->kind == Kind::query;
     if (!machine_.decision() || !asks) return;
     VoteMessage decided;
@@ -312,6 +320,23 @@ void RoundVote::take(std::size_t member, const RoundMessage& message) {
     decided.ballot.member = static_cast<std::uint32_t>(self_);
     decided.value = machine_.decision();
     send(member, vote_message(decided));
+}
+
+/// Honest members give each of their proposals more time than the one before (proposal_is_stuck). What comes
+/// twice as fast is not heeded; an honest one that the line has delayed is repeated.
+bool RoundVote::admits(std::size_t member, const VoteMessage& vote) {
+    using Kind = VoteMessage::Kind;
+    Link& link = links_[member];
+    const bool proposes = vote.kind == Kind::prepare || vote.kind == Kind::accept;
+    if (!proposes || machine_.decision()) return true;
+    if (link.ballots > 0 && vote.ballot == link.ballot) return true;
+    const Duration pause = retry_of(settings_.stall_timeout) / 2 * static_cast<std::int64_t>(link.ballots);
+    const TimePoint now = clock_.now();
+    if (link.ballots > 0 && now - link.ballot_at < pause) return false;
+    ++link.ballots;
+    link.ballot = vote.ballot;
+    link.ballot_at = now;
+    return true;
 }
 
 void RoundVote::send_all(std::vector<VoteOutgoing> messages) {
@@ -364,8 +389,9 @@ void RoundVote::attach(std::size_t member, const net::StreamPointer& stream) {
     link.stream = stream;  // the newest is written to; all are read
     link.failed = false;
     link.wake.notify();
-    tasks_.spawn(write_messages(shared_from_this(), member, stream));
-    tasks_.spawn(read_messages(shared_from_this(), member, stream));
+    const auto ended = std::make_shared<bool>(false);
+    tasks_.spawn(write_messages(shared_from_this(), member, stream, ended));
+    tasks_.spawn(read_messages(shared_from_this(), member, stream, ended));
 }
 
 void RoundVote::accept(std::size_t member, net::StreamPointer stream, const RoundMessage& first) {
@@ -374,14 +400,15 @@ void RoundVote::accept(std::size_t member, net::StreamPointer stream, const Roun
     take(member, first);
 }
 
-awaitable<void> RoundVote::write_messages(Self self, std::size_t member, net::StreamPointer stream) {
+awaitable<void> RoundVote::write_messages(Self self, std::size_t member, net::StreamPointer stream,
+                                          std::shared_ptr<bool> ended) {
     Link& link = self->links_[member];
     try {
         // A stream that a newer one has replaced says nothing more, but stays open: the other side may write
         // to it.
         for (;;) {
             const bool idle = link.outbox.empty() || link.stream != stream;
-            if (idle && self->machine_.decision()) break;
+            if (*ended || (idle && self->machine_.decision())) break;
             if (idle) {
                 co_await link.wake.wait();
                 continue;
@@ -405,7 +432,8 @@ awaitable<void> RoundVote::read_all(Self self, std::size_t member, net::StreamPo
     }
 }
 
-awaitable<void> RoundVote::read_messages(Self self, std::size_t member, net::StreamPointer stream) {
+awaitable<void> RoundVote::read_messages(Self self, std::size_t member, net::StreamPointer stream,
+                                         std::shared_ptr<bool> ended) {
     std::string reason;
     try {
         co_await read_all(self, member, stream);
@@ -414,6 +442,8 @@ awaitable<void> RoundVote::read_messages(Self self, std::size_t member, net::Str
         reason = describe(std::current_exception());
     }
     if (!reason.empty()) stream->reset(reason);
+    *ended = true;
+    self->links_[member].wake.notify();
     self->link_broke(member, stream);
 }
 
@@ -423,7 +453,9 @@ void RoundVote::link_broke(std::size_t member, const net::StreamPointer& stream)
     link.stream.reset();
     link.outbox.clear();
     link.wake.notify();
-    // The leader's stream ends before a decision: try again at once; if that fails, it is suspected.
+    // The leader's stream ends before a decision: try again at once; if that fails, it is suspected. Who ends
+    // one after the other is tried again with the next sign of life.
+    if (++link.broken > kQuickReconnects) return changed_.notify();
     if (member == leader_ || self_ == leader_) last_tick_ = clock_.now() - settings_.stall_timeout;
     changed_.notify();
 }

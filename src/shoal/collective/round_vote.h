@@ -14,6 +14,9 @@
 // never proposes, end the patience of those who are: kVotePatience times the time that the reduce phase took
 // for them plus a stall_timeout (lines that are that much slower one way than the other are not waited for).
 //
+// A ballot of one member more often than honest ones begin new ones is not heeded, so that nobody can
+// overtake all others for ever.
+//
 // A member that has told the leader that it is complete (or the leader, once it has proposed 'averaged') must
 // not go its own way before it knows the decision, which the others may have taken: it asks around until
 // give_up().
@@ -84,8 +87,12 @@ class RoundVote : public std::enable_shared_from_this<RoundVote> {
         Signal wake;
         bool connecting = false;
         bool failed = false;  // the last try to connect
+        unsigned broken = 0;  // streams
         TimePoint heard;
         std::uint64_t bytes = 0;  // received on the connection, at the last tick
+        Ballot ballot;            // the last that it proposed in
+        unsigned ballots = 0;
+        TimePoint ballot_at;
     };
 
     // What is due now. docs/algorithms.md names the timers.
@@ -101,6 +108,7 @@ class RoundVote : public std::enable_shared_from_this<RoundVote> {
     bool proposal_is_stuck(TimePoint now) const;
     /// This member has been complete for so long that whoever is not holds the round up.
     bool patience_is_over(TimePoint now) const;
+    bool admits(std::size_t member, const VoteMessage& vote);
     void forgive_own_sleep(TimePoint now);
     std::size_t turn() const;
     void notice_traffic(TimePoint now);
@@ -111,8 +119,10 @@ class RoundVote : public std::enable_shared_from_this<RoundVote> {
     void send(std::size_t member, const RoundMessage& message);
     void send_all(std::vector<VoteOutgoing> messages);
     static awaitable<void> connect(Self self, std::size_t member);
-    static awaitable<void> write_messages(Self self, std::size_t member, net::StreamPointer stream);
-    static awaitable<void> read_messages(Self self, std::size_t member, net::StreamPointer stream);
+    static awaitable<void> write_messages(Self self, std::size_t member, net::StreamPointer stream,
+                                          std::shared_ptr<bool> ended);
+    static awaitable<void> read_messages(Self self, std::size_t member, net::StreamPointer stream,
+                                         std::shared_ptr<bool> ended);
     static awaitable<void> read_all(Self self, std::size_t member, net::StreamPointer stream);
     void link_broke(std::size_t member, const net::StreamPointer& stream);
     void attach(std::size_t member, const net::StreamPointer& stream);

@@ -6,8 +6,9 @@
 namespace shoal::collective {
 namespace {
 
-/// Numbers beyond this are nobody's honest work; taking them up would let one member exhaust the ballots.
-constexpr std::uint32_t kMaximumNumber = 1u << 30;
+/// Honest proposers go one beyond the highest number that they have heard of. Taking up much more would let
+/// one member exhaust the numbers with a few messages.
+constexpr std::uint32_t kMaximumJump = 1U << 12U;
 
 VoteMessage make_message(VoteMessage::Kind kind, Ballot ballot) {
     VoteMessage message;
@@ -19,7 +20,7 @@ VoteMessage make_message(VoteMessage::Kind kind, Ballot ballot) {
 }  // namespace
 
 VoteMachine::VoteMachine(std::uint32_t members, std::uint32_t self, std::uint32_t leader)
-    : members_(members), self_(self), leader_(leader), answered_(members, false) {}
+    : members_(members), self_(self), leader_(leader), answered_(members, false), refused_(members, false) {}
 
 bool VoteMachine::is_quorum(const std::vector<bool>& members) {
     const auto count = static_cast<std::size_t>(std::count(members.begin(), members.end(), true));
@@ -58,6 +59,7 @@ std::vector<VoteOutgoing> VoteMachine::propose(VoteValue value) {
     ballot_ = {highest_number_seen_, self_};
     phase_ = Phase::preparing;
     answered_.assign(members_, false);
+    refused_.assign(members_, false);
     std::vector<VoteOutgoing> out = to_others(phase_message());
     for (VoteOutgoing& o : take_promise(self_, answer_prepare(ballot_))) out.push_back(std::move(o));
     return out;
@@ -123,7 +125,8 @@ std::vector<VoteOutgoing> VoteMachine::take_accepted(std::uint32_t from, Ballot 
 
 std::vector<VoteOutgoing> VoteMachine::receive(std::uint32_t from, const VoteMessage& message) {
     using Kind = VoteMessage::Kind;
-    if (from >= members_ || from == self_ || message.ballot.number > kMaximumNumber) return {};
+    if (from >= members_ || from == self_ || message.ballot.number > highest_number_seen_ + kMaximumJump)
+        return {};
     const auto reply = [from](VoteMessage answer) {
         return std::vector<VoteOutgoing>{VoteOutgoing{from, std::move(answer)}};
     };
@@ -152,6 +155,8 @@ std::vector<VoteOutgoing> VoteMachine::receive(std::uint32_t from, const VoteMes
         case Kind::accepted:
             return take_accepted(from, message.ballot);
         case Kind::refuse:
+            if (refused_[from] || !proposing()) return {};  // once for each proposal
+            refused_[from] = true;
             highest_number_seen_ = std::max(highest_number_seen_, message.ballot.number);
             if (proposing() && message.ballot > ballot_) overtaken_ = true;
             return {};

@@ -105,6 +105,7 @@ class VoteMachine {
     VoteValue value_;
     std::optional<Ballot> best_promise_;  // highest accepted ballot among the promises; value_ is its value
     std::vector<bool> answered_;          // who promised, or accepted, in the phase under way
+    std::vector<bool> refused_;           // who refused the ballot
 
     // Learner.
     std::optional<VoteValue> decision_;
