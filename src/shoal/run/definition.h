@@ -116,6 +116,7 @@ struct CheckpointSection {
     std::int64_t every = 100;      ///< steps; 0: never
     std::int64_t keep = 3;         ///< newest ones
     std::filesystem::path folder;  ///< empty: "checkpoints" in the peer's folder
+    bool fall_back = false;        ///< from a damaged newest one to the one before
 };
 
 struct RunDefinition {

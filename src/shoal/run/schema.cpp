@@ -236,8 +236,9 @@ void add_peer_fields(std::vector<Field>& all) {
     SectionFields(all, "checkpoints", &RunDefinition::checkpoints)
         .add("every", &CheckpointSection::every, own, at_least(0), "steps between two; 0: never")
         .add("keep", &CheckpointSection::keep, own, between(1, 1 << 20), "how many of the newest stay")
-        .add("folder", &CheckpointSection::folder, own, anything(),
-             "empty: checkpoints in the peer's folder");
+        .add("folder", &CheckpointSection::folder, own, anything(), "empty: checkpoints in the peer's folder")
+        .add("fall_back", &CheckpointSection::fall_back, own, anything(),
+             "where the newest is damaged, move it aside and go on from the one before");
 }
 
 /// Some keys of [model] mean nothing for some kinds.
