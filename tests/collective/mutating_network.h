@@ -54,13 +54,13 @@ class MutatingNetwork final : public net::Network {
         net::StreamPointer stream = co_await real_->open(peer, std::move(service));
         co_return std::make_shared<MutatingStream>(std::move(stream), name, true, mutation_);
     }
-    void serve(std::string service, net::StreamHandler handler) override {
+    void serve(std::string service, net::StreamHandler handler, net::Audience audience) override {
         if (!handler) return real_->serve(std::move(service), {});
         const std::string name = service;
-        real_->serve(std::move(service), [name, handler = std::move(handler),
-                                          mutation = mutation_](net::StreamPointer stream) {
+        auto mutated = [name, handler = std::move(handler), mutation = mutation_](net::StreamPointer stream) {
             return handler(std::make_shared<MutatingStream>(std::move(stream), name, false, mutation));
-        });
+        };
+        real_->serve(std::move(service), std::move(mutated), audience);
     }
     awaitable<PeerId> dial(net::Endpoint endpoint) override { return real_->dial(std::move(endpoint)); }
     std::vector<net::ConnectionInfo> connections() const override { return real_->connections(); }

@@ -102,10 +102,9 @@ TEST_P(Connecting, an_observer_without_settings_is_accepted) {
     world.run(task(*server, *observer));
 }
 
-TEST_P(Connecting, an_observer_reaches_no_service_that_is_for_members_only) {
+TEST_P(Connecting, an_observer_reaches_no_service_but_those_that_are_open_to_everybody) {
     NetworkSettings theirs = settings();
     theirs.agreed = {{"run", "albert"}};
-    theirs.members_only = {"albert/progress"};
     auto server = world.make(1, theirs);
     auto member = world.make(2, theirs), observer = world.make(3, settings());
     const auto echo = [](StreamPointer stream) -> awaitable<void> {
@@ -114,7 +113,7 @@ TEST_P(Connecting, an_observer_reaches_no_service_that_is_for_members_only) {
         stream->finish();
     };
     server->serve("albert/progress", echo);
-    server->serve("albert/probe", echo);
+    server->serve("albert/probe", echo, Audience::everybody);
     auto said = [](Network& from, Network& to, std::string service) -> awaitable<std::string> {
         co_await from.dial(endpoint_of(to));
         const StreamPointer stream = co_await from.open(to.self(), std::move(service));
@@ -138,6 +137,80 @@ TEST_P(Connecting, an_observer_reaches_no_service_that_is_for_members_only) {
             << refusal;
     };
     world.run(task(*server, *member, *observer));
+}
+
+TEST_P(Connecting, what_an_observer_says_on_a_stream_of_members_is_not_heard) {
+    NetworkSettings theirs = settings();
+    theirs.agreed = {{"run", "albert"}};
+    auto server = world.make(1, theirs);
+    auto member = world.make(2, theirs), observer = world.make(3, settings());
+    std::string told;
+    const auto echo = [&told](StreamPointer stream) -> awaitable<void> {
+        const std::optional<Message> message = co_await stream->read();
+        told += as_text(message->control);
+        co_await stream->write(message->control, ByteView());
+        stream->finish();
+    };
+    for (Network* network : {server.get(), member.get(), observer.get()}) {
+        network->serve("albert/state", echo);
+        network->serve("lookup", echo, Audience::everybody);
+    }
+    auto task = [&told](Network& s, Network& m, Network& o) -> awaitable<void> {
+        co_await m.dial(endpoint_of(s));
+        co_await o.dial(endpoint_of(s));
+        const std::vector<PeerId> peers{m.self(), o.self()};
+        for (const PeerId& peer : peers) {
+            for (const char* service : {"lookup", "albert/state"}) {
+                const StreamPointer stream = co_await s.open(peer, service);
+                co_await stream->write(as_bytes("words"), ByteView());
+                const bool heard = peer == m.self() || std::string(service) == "lookup";
+                if (heard) {
+                    const std::optional<Message> answer = co_await stream->read();
+                    EXPECT_EQ(as_text(answer->control), "words");
+                } else {
+                    const Error error = co_await error_of(stream->read());
+                    EXPECT_EQ(error.kind(), ErrorKind::refused);
+                    EXPECT_TRUE(contains(error.what(), "has not agreed on the run's settings"))
+                        << error.what();
+                    auto listened = [&told] { return told == "wordswordswordswords"; };
+                    co_await until(listened);
+                }
+            }
+        }
+    };
+    world.run(task(*server, *member, *observer));
+}
+
+TEST_P(Connecting, a_peer_that_was_useful_finds_a_place_where_strangers_are_refused) {
+    NetworkSettings small = settings();
+    small.maximum_connections = 2;
+    auto server = world.make(1, small);
+    auto useful = world.make(2, settings());
+    std::vector<std::shared_ptr<Network>> strangers;
+    for (int i = 3; i < 6; ++i) strangers.push_back(world.make(i, settings()));
+    serve_calls(*useful, world.clock, "echo", echo);
+    auto task = [&strangers](World& w, Network& s, Network& u) -> awaitable<void> {
+        co_await u.dial(endpoint_of(s));
+        auto connected = [&] { return s.is_connected(u.self()); };
+        co_await until(connected);
+        co_await call(s, w.clock, u.self(), "echo", Message(), w.soon());
+        co_await strangers[0]->dial(endpoint_of(s));
+        const Error refused = co_await error_of(strangers[1]->dial(endpoint_of(s)));
+        EXPECT_TRUE(contains(refused.what(), "is full: 2 connections")) << refused.what();
+        EXPECT_TRUE(s.is_connected(u.self()));
+
+        u.disconnect(s.self(), "for a while");
+        auto apart = [&] { return s.connections().size() == 1; };
+        co_await until(apart);
+        co_await strangers[1]->dial(endpoint_of(s));
+        co_await u.dial(endpoint_of(s));
+        auto displaced = [&] { return s.is_connected(u.self()) && !s.is_connected(World::id(3)); };
+        co_await until(displaced);
+        EXPECT_TRUE(s.is_connected(World::id(4))) << "the one that had been there longest went";
+        const Error again = co_await error_of(strangers[2]->dial(endpoint_of(s)));
+        EXPECT_TRUE(contains(again.what(), "is full")) << again.what();
+    };
+    world.run(task(world, *server, *useful));
 }
 
 TEST_P(Connecting, dialling_oneself_is_recognised_and_makes_no_connection) {

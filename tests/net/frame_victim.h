@@ -17,17 +17,21 @@ namespace shoal::net::testing {
 
 class FrameVictim {
   public:
-    FrameVictim() {
+    /// @param budget  shared with other victims of the same process, where several are attacked.
+    explicit FrameVictim(std::shared_ptr<MemoryBudget> budget = nullptr) {
         auto [ours, theirs] = MemoryPipe::make_pair(context_.get_executor(), std::size_t{1} << 24);
         attacker_ = std::move(theirs);
         Terms terms;
         terms.our_window = terms.their_window = kMinimumWindow;
         terms.our_streams = 16;
         terms.maximum_unread = 4 * kMinimumWindow;
+        terms.budget = std::move(budget);
         const PeerId peer = PeerId();
         Multiplexer::Acceptor acceptor = [this](StreamPointer stream, std::string service) {
             if (service == "hold") {
                 held_.push_back(std::move(stream));
+            } else if (service == "begin") {
+                asio::co_spawn(context_, begin(std::move(stream)), asio::detached);
             } else {
                 asio::co_spawn(context_, answer(std::move(stream)), asio::detached);
             }
@@ -56,6 +60,13 @@ class FrameVictim {
         context_.poll();
     }
 
+    /// Sends bytes and takes no answer.
+    void flood(ByteView bytes) {
+        asio::co_spawn(context_, send(*attacker_, Bytes(bytes.begin(), bytes.end())), asio::detached);
+        context_.restart();
+        context_.poll();
+    }
+
     bool ended() const { return !victim_->alive(); }
     /// Why; set when it has ended completely.
     const std::string& cause() const { return cause_; }
@@ -77,6 +88,15 @@ class FrameVictim {
         } catch (const Error&) {
             // The stream or the connection ended.
         }
+    }
+    /// Reads the first message and then no more.
+    awaitable<void> begin(StreamPointer stream) {
+        try {
+            co_await stream->read();
+        } catch (const Error&) {
+            co_return;
+        }
+        held_.push_back(std::move(stream));
     }
     static awaitable<void> send(MemoryPipe& pipe, Bytes bytes) {
         OutgoingBatch batch;

@@ -3,10 +3,12 @@
 #include "net/frame_victim.h"
 #include "net/net_testing.h"
 
+#include <algorithm>
 #include <array>
 #include <asio/ip/tcp.hpp>
 #include <asio/redirect_error.hpp>
 #include <asio/write.hpp>
+#include <deque>
 
 #include "shoal/base/random.h"
 #include "shoal/net/certificate.h"
@@ -158,29 +160,150 @@ TEST(HostileFrames, each_rule_of_the_protocol_is_enforced) {
 TEST(HostileFrames, who_sends_more_than_its_credit_is_cut_off_at_the_bound) {
     Bytes bytes;
     append_frame(bytes, FrameType::open, 1, as_bytes("hold"));
-    for (std::size_t i = 0; i < kMinimumWindow / kMessageCost; ++i)
+    for (std::size_t i = 0; i < kFirstWindow / kMessageCost; ++i)
         bytes = std::move(bytes) + message_frame(1, 0, 0);
     FrameVictim victim;
     victim.feed(bytes);
     EXPECT_FALSE(victim.ended());
-    EXPECT_EQ(victim.victim().unread_bytes(), kMinimumWindow / kMessageCost * kMessageCost);
+    EXPECT_EQ(victim.victim().unread_bytes(), kFirstWindow);
+    victim.feed(message_frame(1, 0, 0));
+    EXPECT_TRUE(victim.ended());
+}
+
+/// Opens a stream that the service begins to read, then fills it with messages of the largest payload.
+Bytes opening_that_is_read(std::uint32_t stream) {
+    Bytes bytes;
+    append_frame(bytes, FrameType::open, stream, as_bytes("begin"));
+    return bytes + message_frame(stream, 0, 0);
+}
+
+Bytes full_message(std::uint32_t stream) {
+    Bytes bytes = message_frame(stream, 0, kMaximumPayloadBytes);
+    const Bytes chunk(kMaximumPayloadBytes, 5);
+    append_frame(bytes, FrameType::data, stream, chunk);
+    return bytes;
+}
+
+constexpr std::size_t kFullCost = kMaximumPayloadBytes + kMessageCost;
+
+TEST(HostileFrames, who_sends_more_than_its_whole_window_is_cut_off_at_the_bound) {
+    FrameVictim victim;
+    victim.feed(opening_that_is_read(1));
+    victim.feed(full_message(1) + full_message(1));
+    const std::size_t left =
+        kMinimumWindow - kMessageCost - 2 * kFullCost;  // the first one counts until half
+    Bytes bytes;
+    for (std::size_t i = 0; i < left / kMessageCost; ++i) bytes = std::move(bytes) + message_frame(1, 0, 0);
+    victim.feed(bytes);
+    EXPECT_FALSE(victim.ended());
     victim.feed(message_frame(1, 0, 0));
     EXPECT_TRUE(victim.ended());
 }
 
 TEST(HostileFrames, unread_data_of_all_streams_together_is_bounded) {
-    Bytes bytes;
-    for (std::uint32_t stream = 1; stream < 20; stream += 2) {
-        append_frame(bytes, FrameType::open, stream, as_bytes("hold"));
-        bytes = std::move(bytes) + message_frame(stream, 0, kMaximumPayloadBytes);
-        const Bytes chunk(kMaximumPayloadBytes, 5);
-        append_frame(bytes, FrameType::data, stream, chunk);
-        bytes = std::move(bytes) + message_frame(stream, 0, kMaximumPayloadBytes);
-    }
     FrameVictim victim;
-    victim.feed(bytes);
+    for (std::uint32_t stream = 1; stream < 20; stream += 2) victim.feed(opening_that_is_read(stream));
+    EXPECT_EQ(victim.victim().open_streams(), 11U);
+    for (std::uint32_t stream = 1; stream < 20; stream += 2)
+        victim.feed(full_message(stream) + message_frame(stream, 0, kMaximumPayloadBytes));
     EXPECT_LE(victim.victim().unread_bytes(), 4 * kMinimumWindow);
+    EXPECT_GE(victim.victim().unread_bytes(), 4 * kMinimumWindow - 2 * kFullCost) << "up to the bound";
     EXPECT_LT(victim.victim().open_streams(), 11U) << "some were reset";
+}
+
+/// Strangers, each with a key of its own, who attack the same process.
+class Crowd {
+  public:
+    explicit Crowd(std::size_t limit) : budget_(std::make_shared<MemoryBudget>(limit)) {}
+    FrameVictim& join() { return members_.emplace_back(budget_); }
+    const MemoryBudget& budget() const { return *budget_; }
+    std::size_t alive() const {
+        const auto ended =
+            std::count_if(members_.begin(), members_.end(), [](const auto& m) { return m.ended(); });
+        return members_.size() - static_cast<std::size_t>(ended);
+    }
+
+  private:
+    std::shared_ptr<MemoryBudget> budget_;
+    std::deque<FrameVictim> members_;
+};
+
+/// Answers on the stream that the victim has opened.
+void be_useful(FrameVictim& victim) {
+    EXPECT_FALSE(victim.victim().useful());
+    victim.feed(message_frame(2, 0, 0));
+    EXPECT_TRUE(victim.victim().useful());
+}
+
+TEST(HostileFrames, strangers_under_any_number_of_keys_hold_no_more_than_the_budget_together) {
+    constexpr std::size_t kLimit = 5 * kFullCost + 64 * 1024;
+    Crowd crowd(kLimit);
+    for (int i = 0; i < 12; ++i) {
+        FrameVictim& stranger = crowd.join();
+        for (std::uint32_t stream : {1U, 3U}) {
+            stranger.feed(opening_that_is_read(stream));
+            stranger.feed(full_message(stream));
+            EXPECT_LE(crowd.budget().held(), kLimit);
+        }
+    }
+    EXPECT_GE(crowd.budget().held(), kLimit - kFullCost - 64 * 1024) << "up to the bound";
+}
+
+TEST(HostileFrames, strangers_give_way_to_a_peer_that_was_useful_and_never_the_other_way_round) {
+    Crowd crowd(3 * kFullCost + 128 * 1024);
+    FrameVictim& useful = crowd.join();
+    be_useful(useful);
+    useful.feed(opening_that_is_read(1));
+    useful.feed(full_message(1));
+    const std::size_t before = useful.victim().unread_bytes();
+    EXPECT_EQ(before, kFullCost);
+    std::vector<FrameVictim*> strangers;
+    for (int i = 0; i < 4; ++i) {
+        strangers.push_back(&crowd.join());
+        strangers.back()->feed(opening_that_is_read(1));
+        strangers.back()->feed(full_message(1));
+    }
+    EXPECT_FALSE(useful.ended());
+    EXPECT_EQ(useful.victim().unread_bytes(), before);
+    EXPECT_EQ(crowd.alive(), 5U) << "equal strangers do not displace each other: the latest are refused";
+    useful.feed(full_message(1));
+    EXPECT_FALSE(useful.ended());
+    EXPECT_EQ(useful.victim().unread_bytes(), 2 * kFullCost);
+    EXPECT_EQ(crowd.alive(), 4U) << "one had to go";
+    EXPECT_LE(crowd.budget().held(), crowd.budget().limit());
+}
+
+TEST(HostileFrames, the_stranger_that_takes_most_gives_way_to_one_that_asks_for_little) {
+    Crowd crowd(2 * kFullCost + 32 * 1024);
+    FrameVictim& greedy = crowd.join();
+    for (std::uint32_t stream : {1U, 3U}) {
+        greedy.feed(opening_that_is_read(stream));
+        greedy.feed(full_message(stream));
+    }
+    EXPECT_FALSE(greedy.ended());
+    FrameVictim& modest = crowd.join();
+    modest.feed(opening_that_is_read(1));
+    const Bytes words(30'000, 1);
+    Bytes message = message_frame(1, 0, 30'000);
+    append_frame(message, FrameType::data, 1, words);
+    modest.feed(message);
+    EXPECT_TRUE(greedy.ended());
+    EXPECT_FALSE(modest.ended());
+    EXPECT_EQ(modest.victim().unread_bytes(), words.size() + kMessageCost);
+}
+
+TEST(HostileFrames, who_makes_us_answer_and_takes_no_answer_is_given_up) {
+    Bytes pings;
+    for (std::uint64_t i = 0; i < 100'000; ++i) append_frame_u64(pings, FrameType::ping, 0, i);
+    Crowd crowd(std::size_t{1} << 30);
+    FrameVictim& victim = crowd.join();
+    std::size_t most = 0;
+    for (int i = 0; i < 40 && !victim.ended(); ++i) {  // 80 MB; the pipe holds 16 MiB, the outbox 8
+        victim.flood(pings);
+        most = std::max(most, crowd.budget().held());
+    }
+    EXPECT_TRUE(victim.ended());
+    EXPECT_LE(most, (std::size_t{8} << 20) + pings.size()) << "what one read of the pipe brought on top";
 }
 
 TEST(HostileFrames, a_flood_of_opened_and_reset_streams_is_bounded) {

@@ -65,6 +65,15 @@ awaitable<void> expect_all(StreamPointer stream, std::vector<Bytes> payloads) {
     EXPECT_FALSE(end.has_value());
 }
 
+/// Begins to read, so that the stream has its whole window.
+awaitable<void> read_one(StreamPointer stream) {
+    try {
+        co_await stream->read();
+    } catch (const Error&) {
+        // The stream or the connection ended.
+    }
+}
+
 TEST_F(Multiplexing, messages_of_all_sizes_arrive_whole_and_in_order_both_ways) {
     Pair pair(world);
     std::vector<Bytes> payloads;
@@ -112,12 +121,9 @@ TEST_F(Multiplexing, a_thousand_streams_work_at_once) {
     world.run(task(world, pair));
 }
 
-TEST_F(Multiplexing, a_writer_stops_exactly_at_the_window_of_a_reader_that_does_not_read) {
-    Terms terms;
-    terms.our_window = terms.their_window = kMinimumWindow;
-    Pair pair(world, terms);
-    static constexpr std::size_t kPayload = 100'000;
-    static constexpr std::size_t kFit = kMinimumWindow / (kPayload + kMessageCost);
+TEST_F(Multiplexing, a_writer_stops_exactly_at_the_first_window_of_a_service_that_does_not_begin_to_read) {
+    Pair pair(world);
+    static constexpr std::size_t kPayload = kFirstWindow / 4 - kMessageCost;
     auto task = [](World& w, Pair& p) -> awaitable<void> {
         auto writer = [](StreamPointer stream, std::size_t& written) -> awaitable<void> {
             const Bytes payload(kPayload, 1);
@@ -131,9 +137,73 @@ TEST_F(Multiplexing, a_writer_stops_exactly_at_the_window_of_a_reader_that_does_
         const StreamPointer in = co_await p.accept();
         TaskGroup group(w.context.get_executor());
         group.spawn(writer(out, written));
+        auto full = [&] { return p.b->unread_bytes() == kFirstWindow; };
+        co_await until(full);
+        // A round trip through another stream shows that nothing more is coming.
+        const StreamPointer other = p.a->open("y");
+        const StreamPointer other_in = co_await p.accept();
+        TaskGroup others(w.context.get_executor());
+        const std::vector<Bytes> messages(5, pattern(200'000));
+        others.spawn(write_all(other, messages));
+        others.spawn(expect_all(other_in, messages));
+        co_await others.join();
+        EXPECT_EQ(written, 4U);
+        EXPECT_EQ(p.b->unread_bytes(), kFirstWindow);
+        // What we read on a stream of our own has the whole window at once.
+        TaskGroup answers(w.context.get_executor());
+        std::size_t answered = 0;
+        answers.spawn(writer(in, answered));
+        auto beyond = [&] { return p.a->unread_bytes() > kMinimumWindow; };
+        co_await until(beyond);
+        co_await in->read();
+        auto further = [&] { return written > 5; };
+        co_await until(further);
+        group.cancel();
+        answers.cancel();
+        co_await group.settle();
+        co_await answers.settle();
+    };
+    world.run(task(world, pair));
+}
+
+TEST_F(Multiplexing, a_first_message_larger_than_the_first_window_comes_when_it_is_read) {
+    Pair pair(world);
+    auto task = [](World& w, Pair& p) -> awaitable<void> {
+        const StreamPointer out = p.a->open("x");
+        const StreamPointer in = co_await p.accept();
+        TaskGroup group(w.context.get_executor());
+        const std::vector<Bytes> messages(1, pattern(kMaximumPayloadBytes));
+        group.spawn(write_all(out, messages));
+        group.spawn(expect_all(in, messages));
+        co_await group.join();
+    };
+    world.run(task(world, pair));
+}
+
+TEST_F(Multiplexing, a_writer_stops_exactly_at_the_window_of_a_reader_that_reads_no_further) {
+    Terms terms;
+    terms.our_window = terms.their_window = kMinimumWindow;
+    Pair pair(world, terms);
+    static constexpr std::size_t kPayload = 100'000;
+    static constexpr std::size_t kFit =
+        kMinimumWindow / (kPayload + kMessageCost) - 1;  // beside the one read
+    auto task = [](World& w, Pair& p) -> awaitable<void> {
+        auto writer = [](StreamPointer stream, std::size_t& written) -> awaitable<void> {
+            const Bytes payload(kPayload, 1);
+            for (;;) {
+                co_await stream->write(ByteView(), payload);
+                ++written;
+            }
+        };
+        std::size_t written = 0;
+        const StreamPointer out = p.a->open("x");
+        const StreamPointer in = co_await p.accept();
+        TaskGroup group(w.context.get_executor());
+        group.spawn(writer(out, written));
+        co_await in->read();
         auto condition_0 = [&] { return p.b->unread_bytes() == kFit * (kPayload + kMessageCost); };
         co_await until(condition_0);
-        EXPECT_EQ(written, kFit);
+        EXPECT_EQ(written, kFit + 1);
         // Another stream is not held up, and a round trip through it shows that nothing more is coming.
         const StreamPointer other = p.a->open("y");
         const StreamPointer other_in = co_await p.accept();
@@ -142,11 +212,11 @@ TEST_F(Multiplexing, a_writer_stops_exactly_at_the_window_of_a_reader_that_does_
         others.spawn(write_all(other, messages));
         others.spawn(expect_all(other_in, messages));
         co_await others.join();
-        EXPECT_EQ(written, kFit);
+        EXPECT_EQ(written, kFit + 1);
         EXPECT_EQ(p.b->unread_bytes(), kFit * (kPayload + kMessageCost));
         // Reading half a window lets it go on.
         for (std::size_t i = 0; i < kFit; ++i) co_await in->read();
-        auto condition_1 = [&] { return written > kFit; };
+        auto condition_1 = [&] { return written > kFit + 1; };
         co_await until(condition_1);
         group.cancel();
         co_await group.settle();
@@ -167,6 +237,7 @@ TEST_F(Multiplexing, small_messages_overtake_large_ones_on_other_streams) {
             keep.push_back(p.a->open("bulk"));
             keep.push_back(co_await p.accept());
             group.spawn(bulk(keep[keep.size() - 2]));
+            group.spawn(read_one(keep.back()));
         }
         const StreamPointer small = p.a->open("small");
         const StreamPointer small_in = co_await p.accept();
@@ -197,6 +268,7 @@ TEST_F(Multiplexing, large_messages_take_turns_chunk_by_chunk) {
             keep.push_back(p.a->open("bulk"));
             group.spawn(one(keep.back(), payload, i, order));
             keep.push_back(co_await p.accept());
+            group.spawn(read_one(keep.back()));
         }
         // All four end within the last chunks; without turns the first would be done before the last had
         // begun.
@@ -340,6 +412,7 @@ TEST_F(Multiplexing, a_cut_connection_fails_all_streams_with_the_cause) {
         std::optional<Error> failure;
         TaskGroup group(w.context.get_executor());
         group.spawn(bulk(out, failure));
+        group.spawn(read_one(in));
         auto condition_4 = [&] { return p.a_pipe->bytes_sent() > 300'000; };
         co_await until(condition_4);
         p.b_pipe->close();

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <gtest/gtest.h>
+#include <map>
 #include <rapidcheck.h>
 #include <unistd.h>
 
@@ -100,15 +101,44 @@ TEST_F(Checkpoints, OneWhoseWritingWasInterruptedDoesNotCount) {
     EXPECT_EQ(latest(), 10);
 }
 
-TEST_F(Checkpoints, ADamagedOneIsSkippedLeftAsItIsAndTheOneBeforeIsTaken) {
-    write(10);
-    write(20);
-    std::string damaged = read_whole(open().tensor_file(Step{20}));
-    damaged.back() = static_cast<char>(damaged.back() ^ 1);  // a flipped bit in a number
-    write_whole(open().tensor_file(Step{20}), damaged);
+TEST_F(Checkpoints, ADamagedNewestOneIsNamedWithTheIntactOneAndOnlyWhoAsksForItFallsBack) {
+    for (const std::int64_t step : {10, 20, 30}) write(step);
+    std::map<std::filesystem::path, std::string> damaged;
+    for (const Step step : {Step{20}, Step{30}}) {
+        std::string bytes = read_whole(open().tensor_file(step));
+        bytes.back() = static_cast<char>(bytes.back() ^ 1);  // a flipped bit in a number
+        write_whole(open().tensor_file(step), bytes);
+        damaged[open().tensor_file(step)] = bytes;
+        EXPECT_THROW(open().read(step), Error);
+    }
+    try {
+        open().latest();
+        FAIL();
+    } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::corrupted);
+        const std::string text = error.what();
+        EXPECT_NE(text.find("step-000030.safetensors is damaged"), std::string::npos) << text;
+        EXPECT_NE(text.find("step-000020.safetensors is damaged"), std::string::npos) << text;
+        EXPECT_NE(text.find("intact checkpoint is " + open().tensor_file(Step{10}).string()),
+                  std::string::npos)
+            << text;
+        EXPECT_NE(text.find("checkpoints.fall_back=true"), std::string::npos) << text;
+    }
+    for (const auto& [file, bytes] : damaged) EXPECT_EQ(read_whole(file), bytes) << "left as it is";
+    open().fall_back();
     EXPECT_EQ(latest(), 10);
-    EXPECT_EQ(read_whole(open().tensor_file(Step{20})), damaged);
-    EXPECT_THROW(open().read(Step{20}), Error);
+    for (const auto& [file, bytes] : damaged) EXPECT_EQ(read_whole(file.string() + ".old-1"), bytes);
+    write(20);
+    open().fall_back();
+    EXPECT_EQ(latest(), 20) << "an intact one stays";
+}
+
+TEST_F(Checkpoints, FallingBackLeavesThemWhereTheyAreIfAllAreDamaged) {
+    open().fall_back();  // nothing is there
+    write(10);
+    write_whole(open().tensor_file(Step{10}), "damaged");
+    EXPECT_THROW(open().fall_back(), Error);
+    EXPECT_EQ(read_whole(open().tensor_file(Step{10})), "damaged");
 }
 
 TEST_F(Checkpoints, AreNotWrittenUnderTheStepOrDigestOfAnotherState) {
@@ -129,7 +159,7 @@ TEST_F(Checkpoints, OneWhoseNotedDigestIsAnotherStatesIsDamaged) {
     info.replace(info.find(right), right.size(), wrong);
     write_whole(open().info_file(Step{20}), info);
     EXPECT_THROW(open().read(Step{20}), Error);
-    EXPECT_EQ(latest(), 10);
+    EXPECT_THROW(latest(), Error);
 }
 
 TEST_F(Checkpoints, AFolderThatCannotBeWrittenIsRefusedBeforeAnythingIsTrained) {
@@ -187,6 +217,8 @@ TEST_F(Checkpoints, ADamagedLaterOneNeverPushesAGoodOneOut) {
     write(30, 1);
     write_whole(open().tensor_file(Step{30}), "damaged");
     write(20, 1);
+    EXPECT_EQ(open().read(Step{20}).info.step, Step{20});
+    open().fall_back();
     EXPECT_EQ(latest(), 20);
 }
 

@@ -1,6 +1,8 @@
 // A run file is read completely or refused with every problem in its place.
 #include "shoal/run/definition.h"
 
+#include "run/temporary_folder.h"
+
 #include <algorithm>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -8,6 +10,7 @@
 
 #include "shoal/base/error.h"
 #include "shoal/base/hash.h"
+#include "shoal/run/node.h"
 #include "shoal/run/schema.h"
 
 namespace shoal::run {
@@ -77,6 +80,22 @@ TEST(RunDefinition, TakesRelativePathsFromTheFilesFolderAndThoseOfFlagsFromTheWo
                                              {flag("data.vocabulary", "mine.model")}, Purpose::training);
     EXPECT_EQ(d.data.path, "some/folder/handbook.txt");
     EXPECT_EQ(d.data.vocabulary, "mine.model");
+}
+
+TEST(RunDefinition, HowLongOneWaitsForOthersReachesTheTrainingSettings) {
+    const TemporaryFolder folder;
+    const std::vector<Override> flags = {
+        flag("averaging.alone_after", "1.5"), flag("averaging.lost_quorum_timeout", "77"),
+        flag("network.listen_host", "127.0.0.1"), flag("peer.folder", folder / "peer")};
+    const RunDefinition d = parse_definition(good_file(), "run.toml", flags, Purpose::averaging);
+    NodeOptions options;
+    options.purpose = Purpose::averaging;
+    const Node node(d, options);
+    EXPECT_EQ(node.training_settings().alone_after, from_seconds(1.5));
+    EXPECT_EQ(node.training_settings().lost_quorum_timeout, from_seconds(77));
+    for (const char* key : {"averaging.alone_after", "averaging.lost_quorum_timeout"})
+        for (const char* value : {"0", "86401"})
+            EXPECT_NE(problems_of(good_file(), {flag(key, value)}).find(key), std::string::npos) << value;
 }
 
 TEST(RunDefinition, AWholeNumberIsFineWhereANumberIsAsked) {

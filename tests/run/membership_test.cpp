@@ -31,7 +31,7 @@ class StubNetwork final : public net::Network {
                         peer.short_name());
         co_return nullptr;
     }
-    void serve(std::string, net::StreamHandler) override {}
+    void serve(std::string, net::StreamHandler, net::Audience) override {}
     awaitable<PeerId> dial(net::Endpoint) override { co_return self_; }
     std::vector<net::ConnectionInfo> connections() const override { return {}; }
     bool is_connected(const PeerId& peer) const override { return connected.contains(peer); }

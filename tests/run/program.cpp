@@ -14,11 +14,7 @@
 #include <unistd.h>
 
 namespace shoal::run {
-namespace {
-
-constexpr std::chrono::seconds kPatience{60};
-
-}  // namespace
+namespace {}  // namespace
 
 struct Program::Descriptor {
     explicit Descriptor(int n) : number(n) {}

@@ -14,6 +14,9 @@ namespace shoal::run {
 /// Where the build put the programs.
 std::filesystem::path program_folder();
 
+/// Of a wait for a process: only a hang takes so long, however busy the machine.
+inline constexpr std::chrono::seconds kPatience(300);
+
 /// A child process with both outputs in files. Killed by the destructor if it still runs.
 class Program {
   public:
@@ -28,9 +31,9 @@ class Program {
     void signal(int number) const;
     /// Waits for its end; when the patience is over it is killed and the test fails. Returns the exit code,
     /// or 1000 + the signal that ended it.
-    int wait(std::chrono::seconds patience = std::chrono::seconds(60));
+    int wait(std::chrono::seconds patience = kPatience);
     /// Waits until its standard output has a line that contains the text, and returns that line. Fails the
-    /// test if it ends before that, or after 60 s.
+    /// test if it ends before that, or when the patience is over.
     std::string line_with(const std::string& text) { return line_with(text, out_); }
     /// The same of its standard error.
     std::string error_with(const std::string& text) { return line_with(text, err_); }

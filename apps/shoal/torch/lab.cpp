@@ -48,13 +48,13 @@ void declare_swarm(CLI::App& lab, const Chosen& chosen) {
 void declare_faults(CLI::App& lab, const Chosen& chosen) {
     auto options = std::make_shared<lab::FaultsOptions>();
     CLI::App* app = lab.add_subcommand("faults", "Every fault in every phase of a step, against six peers");
-    describe(
-        *app,
-        "Six peers train a small ConvNet on Fashion-MNIST. A random one is killed (kill -9), frozen "
-        "(SIGSTOP) or loses all its connections, in\n"
-        "turn while it computes, matches, sends, reduces and shares state. Reports seconds lost per fault, "
-        "how soon a newcomer trains, and whether\n"
-        "all peers held the same parameters at every step.");
+    describe(*app,
+             "Six peers train a small ConvNet on Fashion-MNIST. A random one is killed (kill -9), frozen "
+             "(SIGSTOP) or loses all its connections, in\n"
+             "turn while it computes, matches, sends, reduces, votes and shares state. Reports seconds lost "
+             "per fault, "
+             "how soon a newcomer trains, and whether\n"
+             "all peers held the same parameters at every step.");
     app->add_option("--images", options->images,
                     "Folder of IDX files (default: Debian's dataset-fashion-mnist)");
     app->add_option("--folder", options->folder, "For everything that the peers write")

@@ -42,14 +42,17 @@ class Service : public std::enable_shared_from_this<Service> {
 
     void start() {
         const auto weak = weak_from_this();
-        net::serve_calls(*network_, clock_, kPublishService, [weak](PeerId caller, net::Message request) {
+        auto publishing = [weak](PeerId caller, net::Message request) {
             return publish(required(weak), caller, std::move(request));
-        });
-        net::serve_calls(*network_, clock_, kReadService, [weak](PeerId caller, net::Message request) {
+        };
+        auto reading = [weak](PeerId caller, net::Message request) {
             return read(required(weak), caller, std::move(request));
-        });
-        network_->serve(kWatchService,
-                        [weak](net::StreamPointer stream) { return watch(required(weak), stream); });
+        };
+        auto watching = [weak](net::StreamPointer stream) { return watch(required(weak), stream); };
+        constexpr auto everybody = net::Audience::everybody;  // records prove themselves, whoever brings them
+        net::serve_calls(*network_, clock_, kPublishService, std::move(publishing), everybody);
+        net::serve_calls(*network_, clock_, kReadService, std::move(reading), everybody);
+        network_->serve(kWatchService, std::move(watching), everybody);
     }
 
     void stop() {

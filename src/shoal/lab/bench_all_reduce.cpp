@@ -85,6 +85,14 @@ std::vector<Columns> combine(const std::vector<std::vector<Columns>>& by_process
     return result;
 }
 
+/// What one job of a benchmark may take; whoever needs longer hangs.
+constexpr std::chrono::minutes kJobLimit(10);
+
+std::string how_it_ended(const GroupFailure& failure) {
+    return failure.status ? failure.status->to_string()
+                          : fmt::format("still at work after {} minutes", kJobLimit.count());
+}
+
 /// Starts `size` processes, waits for all, and reads what they printed.
 std::vector<Columns> run_processes(const std::string& name, int size, int rounds,
                                    const std::filesystem::path& folder,
@@ -92,12 +100,10 @@ std::vector<Columns> run_processes(const std::string& name, int size, int rounds
     std::vector<ChildProcess> children;
     for (int rank = 0; rank < size; ++rank)
         children.emplace_back(command(rank), folder / fmt::format("out.{}", rank));
-    for (int rank = 0; rank < size; ++rank) {
-        const ExitStatus status = children[static_cast<std::size_t>(rank)].wait();
-        if (status.signalled || status.code != 0)
-            throw Error(ErrorKind::system, fmt::format("{} failed ({}): {}", name, status.to_string(),
-                                                       text_of(folder / fmt::format("out.{}", rank))));
-    }
+    // The others wait for the one that failed.
+    if (const auto failure = wait_for_all(children, kJobLimit))
+        throw Error(ErrorKind::system, fmt::format("{} failed ({}): {}", name, how_it_ended(*failure),
+                                                   text_of(folder / fmt::format("out.{}", failure->child))));
     std::vector<std::vector<Columns>> by_process;
     for (int rank = 0; rank < size; ++rank)
         by_process.push_back(read_rounds(folder / fmt::format("out.{}", rank)));
@@ -165,10 +171,11 @@ std::vector<Columns> run_mpi(const Job& job) {
                                       std::to_string(job.elements),
                                       std::to_string(job.rounds),
                                       prefix};
-    ChildProcess child(words, folder.path() / "out");
-    const ExitStatus status = child.wait();
-    if (status.signalled || status.code != 0)
-        throw Error(ErrorKind::system, "Open MPI failed: " + text_of(folder.path() / "out"));
+    std::vector<ChildProcess> children;
+    children.emplace_back(words, folder.path() / "out");
+    if (const auto failure = wait_for_all(children, kJobLimit))
+        throw Error(ErrorKind::system, fmt::format("Open MPI failed ({}): {}", how_it_ended(*failure),
+                                                   text_of(folder.path() / "out")));
     std::vector<std::vector<Columns>> by_process;
     for (int rank = 0; rank < job.peers; ++rank)
         by_process.push_back(read_rounds(prefix + "." + std::to_string(rank)));

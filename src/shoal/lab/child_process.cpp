@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <system_error>
+#include <thread>
 #include <unistd.h>
 #include <utility>
 
@@ -97,6 +98,27 @@ ExitStatus ChildProcess::wait() {
         if (ended < 0 && errno != EINTR) status_ = ExitStatus{false, 127};
     }
     return *status_;
+}
+
+std::optional<GroupFailure> wait_for_all(std::vector<ChildProcess>& children,
+                                         std::chrono::milliseconds limit) {
+    const auto deadline = std::chrono::steady_clock::now() + limit;
+    std::optional<GroupFailure> failure;
+    while (!failure) {
+        std::optional<std::size_t> running;
+        for (std::size_t i = 0; i < children.size() && !failure; ++i) {
+            const std::optional<ExitStatus> status = children[i].poll();
+            if (!status && !running) running = i;
+            if (status && (status->signalled || status->code != 0)) failure = GroupFailure{i, status};
+        }
+        if (failure) break;
+        if (!running) return std::nullopt;
+        if (std::chrono::steady_clock::now() >= deadline) failure = GroupFailure{*running, std::nullopt};
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    for (ChildProcess& child : children) child.signal(SIGKILL);
+    for (ChildProcess& child : children) child.wait();
+    return failure;
 }
 
 std::filesystem::path own_program() {

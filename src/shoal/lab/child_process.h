@@ -1,6 +1,7 @@
 // Real processes for experiments: started, watched, frozen and killed.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -44,6 +45,17 @@ class ChildProcess {
     pid_t pid_ = -1;
     std::optional<ExitStatus> status_;
 };
+
+/// The child that ended a group, and how; no status if the group's time was over.
+struct GroupFailure {
+    std::size_t child = 0;
+    std::optional<ExitStatus> status;
+};
+
+/// Blocks until all children have ended with exit code 0. At the first one that ends otherwise, or when the
+/// limit is over, kills those that still run and returns who it was (of those that still ran: the first).
+std::optional<GroupFailure> wait_for_all(std::vector<ChildProcess>& children,
+                                         std::chrono::milliseconds limit);
 
 /// The path of the running program's own file.
 std::filesystem::path own_program();

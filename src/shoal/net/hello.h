@@ -15,7 +15,7 @@
 
 namespace shoal::net {
 
-inline constexpr std::uint32_t kProtocolVersion = 2;
+inline constexpr std::uint32_t kProtocolVersion = 3;
 
 /// What one side says in its hello.
 struct Greeting {

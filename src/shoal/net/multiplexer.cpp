@@ -22,9 +22,13 @@ Multiplexer::Multiplexer(asio::any_io_executor executor, Clock& clock, std::uniq
       acceptor_(std::move(acceptor)),
       tasks_(executor_),
       next_stream_(dialled_by_us ? 1 : 2),
+      share_(terms_.budget ? terms_.budget : std::make_shared<MemoryBudget>(default_budget()),
+             [this] { give_way(); }),
       work_(executor_),
       decoder_(*this),
-      last_heard_(clock.now()) {}
+      last_heard_(clock.now()) {
+    if (terms_.useful) share_.mark_useful();
+}
 
 awaitable<std::string> Multiplexer::run(Bytes already_read) {
     const auto self = shared_from_this();
@@ -59,7 +63,7 @@ StreamPointer Multiplexer::open(const std::string& service) {
     }
     auto state = std::make_shared<StreamState>(executor_, next_stream_);
     next_stream_ += 2;
-    state->credit = terms_.their_window;
+    state->credit = kFirstWindow;
     state->allowance = terms_.our_window;
     streams_.emplace(state->id, state);
     ++ours_open_;
@@ -136,12 +140,33 @@ void Multiplexer::drop_incoming(StreamState& state) {
     for (const Message& message : state.inbox) unread_ -= cost_of(message);
     state.inbox.clear();
     drop_arriving(state);
+    account();
+}
+
+/// Tells the budget what this connection holds.
+void Multiplexer::account() {
+    share_.hold(unread_ + outbox_.size() + theirs_held_ * kStreamCost);
+}
+
+/// Frees all that was not read, and ends.
+void Multiplexer::give_way() {
+    const std::string reason = "takes more memory than there is for strangers";
+    const Error error(ErrorKind::refused, reason, peer_.short_name());
+    for (auto& [id, state] : streams_) {
+        if (state->inbox.empty()) continue;
+        state->read_error = error;  // also where the last message had come: what is missing must show
+        drop_incoming(*state);
+    }
+    outbox_.clear();
+    close(reason);
+    account();
 }
 
 void Multiplexer::drop_arriving(StreamState& state) {
     if (!state.arriving) return;
     unread_ -= cost_of(*state.arriving) + state.control_left + state.payload_left;
     state.arriving.reset();
+    account();
 }
 
 void Multiplexer::forget_if_ended(const StreamState& state) {

@@ -17,6 +17,7 @@
 #include "shoal/base/async.h"
 #include "shoal/net/byte_pipe.h"
 #include "shoal/net/frame.h"
+#include "shoal/net/memory_budget.h"
 #include "shoal/net/network.h"
 #include "shoal/net/stream_state.h"
 
@@ -28,7 +29,9 @@ struct Terms {
     std::size_t their_window = 4 * 1024 * 1024;  ///< the same towards them
     std::size_t our_streams = 1024;              ///< how many they may have open
     std::size_t their_streams = 1024;            ///< how many we may have open
-    std::size_t maximum_unread = std::size_t{512} << 20;  ///< of all streams together, bytes
+    std::size_t maximum_unread = std::size_t{128} << 20;  ///< of all streams together, bytes
+    std::shared_ptr<MemoryBudget> budget;  ///< of all connections together; nothing: one of its own
+    bool useful = false;                   ///< the peer was of use on an earlier connection
     Duration ping_interval = std::chrono::milliseconds(500);
     Duration peer_timeout = std::chrono::milliseconds(2000);
 };
@@ -59,9 +62,15 @@ class Multiplexer final : public std::enable_shared_from_this<Multiplexer>, priv
     ConnectionInfo info() const;
     std::size_t open_streams() const { return streams_.size(); }
     std::size_t unread_bytes() const { return unread_; }
+    /// The peer has answered on a stream that we opened, now or on an earlier connection.
+    bool useful() const { return share_.useful(); }
 
   private:
     friend class StreamHandle;
+    /// Answers (pongs, resets, credits) that may wait for a peer that does not read; more is an attack.
+    static constexpr std::size_t kMaximumOutbox = 8 * 1024 * 1024;
+    /// What a stream of theirs takes besides its messages: its state and the service's coroutine, about.
+    static constexpr std::size_t kStreamCost = 4 * 1024;
     using StatePointer = std::shared_ptr<StreamState>;
 
     // Sending (multiplexer_send.cpp).
@@ -83,6 +92,7 @@ class Multiplexer final : public std::enable_shared_from_this<Multiplexer>, priv
     void on_credit(const StatePointer& state, std::uint32_t amount);
     void on_reset(const StatePointer& state, ByteView reason);
     void deliver(StreamState& state);
+    void give_credit(StreamState& state);
     awaitable<std::optional<Message>> read(StatePointer state);
     awaitable<void> read_loop(Bytes already_read);
     StatePointer find(std::uint32_t stream) const;
@@ -94,6 +104,8 @@ class Multiplexer final : public std::enable_shared_from_this<Multiplexer>, priv
     void handle_gone(const StatePointer& state);
     void drop_incoming(StreamState& state);
     void drop_arriving(StreamState& state);
+    void account();
+    void give_way();
     void forget_if_ended(const StreamState& state);
     void fail_streams(const std::string& cause);
     awaitable<void> keep_alive();
@@ -118,6 +130,7 @@ class Multiplexer final : public std::enable_shared_from_this<Multiplexer>, priv
     std::size_t ours_open_ = 0, theirs_open_ = 0;
     std::size_t theirs_held_ = 0;  // handles of incoming streams that our services still hold
     std::size_t unread_ = 0;       // cost of all messages in inboxes or arriving
+    MemoryBudget::Share share_;    // holds unread_, outbox_ and kStreamCost for each of theirs_held_
 
     Bytes outbox_;  // frames that go with the next batch
     std::deque<StatePointer> ready_;

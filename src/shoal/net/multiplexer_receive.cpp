@@ -15,6 +15,10 @@ awaitable<void> Multiplexer::read_loop(Bytes already_read) {
             const ByteView bytes = co_await pipe_->read();
             last_heard_ = clock_.now();
             decoder_.feed(bytes);
+            account();
+            // The write loop may wait for this peer to take what was sent before.
+            if (outbox_.size() > kMaximumOutbox)
+                throw lost_error("it makes us answer and does not read the answers");
         }
     } catch (const Error& error) {
         if (error.kind() != ErrorKind::protocol_violation) throw;
@@ -92,17 +96,20 @@ void Multiplexer::on_open(std::uint32_t stream, ByteView service) {
     if (ended_) return;
     // The handles count too: a peer that opens and resets streams all the time keeps our services busy
     // without having many open.
-    if (theirs_open_ >= terms_.our_streams || theirs_held_ >= 2 * terms_.our_streams) {
-        append_frame(outbox_, FrameType::reset, stream, as_bytes("too many streams at once"));
+    const bool few = theirs_open_ < terms_.our_streams && theirs_held_ < 2 * terms_.our_streams;
+    if (!few || !share_.make_room(kStreamCost)) {
+        const std::string reason = few ? "too little memory for another stream" : "too many streams at once";
+        append_frame(outbox_, FrameType::reset, stream, as_bytes(reason));
         return wake_writer();
     }
     auto state = std::make_shared<StreamState>(executor_, stream);
     state->credit = terms_.their_window;
-    state->allowance = terms_.our_window;
-    state->incoming = true;
+    state->allowance = kFirstWindow;
+    state->incoming = state->unasked = true;
     streams_.emplace(stream, state);
     ++theirs_open_;
     ++theirs_held_;
+    account();
     acceptor_(std::make_shared<StreamHandle>(shared_from_this(), std::move(state)),
               std::string(as_text(service)));
 }
@@ -119,9 +126,11 @@ void Multiplexer::on_message(StreamState& state, ByteView lengths) {
     const std::size_t cost = control + payload + kMessageCost;
     if (cost > state.allowance)
         throw Error(ErrorKind::protocol_violation, "sent more than its credit", peer_.short_name());
-    if (unread_ + cost > terms_.maximum_unread) {
+    const bool fits = unread_ + cost <= terms_.maximum_unread;
+    if (!fits || !share_.make_room(cost)) {
         if (const StatePointer whole = find(state.id)) {
-            const std::string reason = "too much unread data on this connection";
+            const std::string reason =
+                fits ? "too much unread data here" : "too much unread data on this connection";
             reset(whole, reason);
             whole->read_error = whole->write_error = Error(ErrorKind::refused, reason, peer_.short_name());
         }
@@ -129,6 +138,7 @@ void Multiplexer::on_message(StreamState& state, ByteView lengths) {
     }
     state.allowance -= cost;
     unread_ += cost;
+    account();
     state.arriving.emplace();
     state.control_left = control;
     state.payload_left = payload;
@@ -163,6 +173,7 @@ void Multiplexer::on_data(std::uint32_t stream, ByteView piece) {
 }
 
 void Multiplexer::deliver(StreamState& state) {
+    if (!state.incoming) share_.mark_useful();
     state.inbox.push_back(std::move(*state.arriving));
     state.arriving.reset();
     state.arrived.notify();
@@ -191,6 +202,8 @@ void Multiplexer::on_reset(const StatePointer& state, ByteView reason) {
 
 awaitable<std::optional<Message>> Multiplexer::read(StatePointer state) {
     const auto self = shared_from_this();
+    if (std::exchange(state->unasked, false)) state->to_return += terms_.our_window - kFirstWindow;
+    give_credit(*state);
     while (state->inbox.empty()) {
         if (state->read_error) throw *state->read_error;
         if (state->remote_finished) co_return std::nullopt;
@@ -200,14 +213,19 @@ awaitable<std::optional<Message>> Multiplexer::read(StatePointer state) {
     state->inbox.pop_front();
     const std::size_t cost = cost_of(*message);
     unread_ -= cost;
+    account();
     state->to_return += cost;
-    if (!state->remote_finished && !ended_ && state->to_return >= terms_.our_window / 2) {
-        append_frame_u32(outbox_, FrameType::credit, state->id, static_cast<std::uint32_t>(state->to_return));
-        state->allowance += state->to_return;
-        state->to_return = 0;
-        wake_writer();
-    }
+    give_credit(*state);
     co_return message;
+}
+
+/// Half a window at a time.
+void Multiplexer::give_credit(StreamState& state) {
+    if (state.remote_finished || ended_ || state.to_return < terms_.our_window / 2) return;
+    append_frame_u32(outbox_, FrameType::credit, state.id, static_cast<std::uint32_t>(state.to_return));
+    state.allowance += state.to_return;
+    state.to_return = 0;
+    wake_writer();
 }
 
 }  // namespace shoal::net

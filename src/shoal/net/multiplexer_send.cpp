@@ -12,8 +12,6 @@ namespace {
 constexpr std::size_t kBatchBytes = 256 * 1024;
 /// Messages up to this size are copied into the outbox, so that their writer need not wait.
 constexpr std::size_t kSmallMessage = 4 * 1024;
-/// Answers (pongs, resets, credits) that may wait for a peer that does not read; more is an attack.
-constexpr std::size_t kMaximumOutbox = 8 * 1024 * 1024;
 
 }  // namespace
 
@@ -165,9 +163,8 @@ awaitable<void> Multiplexer::write_loop() {
             }
             co_await work_.wait();
         }
-        if (outbox_.size() > kMaximumOutbox)
-            throw lost_error("it makes us answer and does not read the answers");
         compose();
+        account();
         pipe_->stage(batch_);
         release_consumed();
         co_await pipe_->flush(batch_);

@@ -77,6 +77,12 @@ class Stream {
 
 using StreamPointer = std::shared_ptr<Stream>;
 
+/// Whom a service is for.
+enum class Audience {
+    members,    ///< peers that have agreed on the run's settings in the handshake
+    everybody,  ///< observers, too (status, doctor, meeting points): whoever has a key
+};
+
 /// Serves one incoming stream. Runs as a task of the network until it returns; an exception resets the stream
 /// with its text.
 using StreamHandler = std::function<awaitable<void>(StreamPointer)>;
@@ -110,8 +116,10 @@ class Network {
     /// single dial attempt ends after NetworkSettings::dial_timeout.
     virtual awaitable<StreamPointer> open(PeerId peer, std::string service) = 0;
 
-    /// Answers streams for a service from now on. One handler a service; setting an empty one stops it.
-    virtual void serve(std::string service, StreamHandler handler) = 0;
+    /// Answers streams for a service from now on. One handler a service; setting an empty one stops it. The
+    /// streams of others are reset with the reason. What is served to members here is heard from members
+    /// only: on a stream for it that open() has opened to an observer, read() throws Error(refused).
+    virtual void serve(std::string service, StreamHandler handler, Audience audience = Audience::members) = 0;
 
     /// Dials an address whose owner is not yet known (a bootstrap address) and returns who answered. An
     /// existing connection to that peer is kept and used. Returns self() if the address is our own. Throws

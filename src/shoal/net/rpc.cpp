@@ -113,7 +113,7 @@ awaitable<Message> call(Network& network, Clock& clock, PeerId peer, std::string
     co_return co_await with_deadline(clock, deadline, std::move(exchanging), what);
 }
 
-void serve_calls(Network& network, Clock& clock, std::string method, CallHandler handler,
+void serve_calls(Network& network, Clock& clock, std::string method, CallHandler handler, Audience audience,
                  Duration request_timeout) {
     if (!handler) return network.serve(std::move(method), StreamHandler());
     auto shared = std::make_shared<CallHandler>(std::move(handler));
@@ -122,7 +122,7 @@ void serve_calls(Network& network, Clock& clock, std::string method, CallHandler
     auto serve = [&clock, method, shared, request_timeout](StreamPointer stream) {
         return serve_one(clock, method, shared, std::move(stream), request_timeout);
     };
-    network.serve(method, serve);
+    network.serve(method, serve, audience);
 }
 
 }  // namespace shoal::net

@@ -24,7 +24,7 @@ using CallHandler = std::function<awaitable<Message>(PeerId caller, Message requ
 /// Serves `method` with the handler until it is replaced. A request must arrive within `request_timeout` of
 /// the stream's opening.
 void serve_calls(Network& network, Clock& clock, std::string method, CallHandler handler,
-                 Duration request_timeout = std::chrono::seconds(30));
+                 Audience audience = Audience::members, Duration request_timeout = std::chrono::seconds(30));
 
 /// Parses a message's control bytes as a protobuf. Throws Error(protocol_violation) naming the peer and the
 /// message type.

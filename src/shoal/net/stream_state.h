@@ -25,6 +25,9 @@ inline constexpr std::size_t kMaximumMessageCost = kMaximumControlBytes + kMaxim
 /// A window must hold two of the largest messages: credit is given back half a window at a time.
 inline constexpr std::size_t kMinimumWindow = 2 * kMaximumMessageCost;
 inline constexpr std::size_t kMaximumWindow = std::size_t{1} << 30;
+/// The window of a stream that the other side has opened, until our service begins to read it: who opens
+/// streams to a service that waits for something else fills no more than this.
+inline constexpr std::size_t kFirstWindow = 64 * 1024;
 
 struct StreamState {
     StreamState(const asio::any_io_executor& executor, std::uint32_t stream_id)
@@ -45,7 +48,9 @@ struct StreamState {
     std::size_t outgoing_bytes() const { return control.size() + payload.size(); }
     std::size_t outgoing_cost() const { return outgoing_bytes() + kMessageCost; }
 
-    // --- Incoming. Invariant: allowance + costs of what is in the inbox or arriving + to_return == window.
+    // --- Incoming. Invariant: allowance + costs of what is in the inbox or arriving + to_return == window,
+    // which is kFirstWindow while `unasked`.
+    bool unasked = false;         // opened by the other side, and nobody has read it yet
     std::uint64_t allowance = 0;  // cost that the other side may still send
     std::uint64_t to_return = 0;  // cost of what was read, not yet given back
     std::deque<Message> inbox;

@@ -24,8 +24,8 @@ class TcpNetwork final : public Network {
     awaitable<StreamPointer> open(PeerId peer, std::string service) override {
         return node_->open(peer, std::move(service));
     }
-    void serve(std::string service, StreamHandler handler) override {
-        node_->serve(std::move(service), std::move(handler));
+    void serve(std::string service, StreamHandler handler, Audience audience) override {
+        node_->serve(std::move(service), std::move(handler), audience);
     }
     awaitable<PeerId> dial(Endpoint endpoint) override { return node_->dial(std::move(endpoint)); }
     std::vector<ConnectionInfo> connections() const override { return node_->connections(); }

@@ -14,7 +14,8 @@ namespace shoal::net {
 /// What two peers must agree on before they talk: (name, value) pairs, e.g. ("run", "albert-demo"),
 /// ("target_batch_size", "512"). The handshake compares the protocol version and a hash of these, and a
 /// refusal names the first field that differs. An observer (status, doctor, a directory-only node) leaves
-/// them empty and is accepted by everybody, but not to the services that are for members only.
+/// them empty and is accepted by everybody, but by those who have settings only to what they serve to
+/// Audience::everybody.
 using AgreedSettings = std::vector<std::pair<std::string, std::string>>;
 
 enum class Encryption { tls, none };
@@ -24,13 +25,13 @@ struct NetworkSettings {
     std::string listen_host = "0.0.0.0";  ///< all interfaces; "::" for IPv6 too
     std::uint16_t listen_port = 0;        ///< 0: any free port
     AgreedSettings agreed;
-    std::vector<std::string> members_only;    ///< services that a peer without agreed settings may not use
     Encryption encryption = Encryption::tls;  ///< none: for measurements only; refuses peers that differ
     Duration dial_timeout = std::chrono::seconds(10);
     Duration ping_interval =
         std::chrono::milliseconds(500);  ///< pings on a connection that carries nothing else
     Duration peer_timeout = std::chrono::milliseconds(2000);  ///< a peer silent for this long is lost
     std::size_t stream_window = 4 * 1024 * 1024;              ///< credit of one stream, bytes
+    std::size_t maximum_unread = 0;  ///< bytes that all connections together may hold; 0: default_budget()
     std::size_t maximum_connections = 4096;
     std::size_t maximum_streams = 1024;  ///< open at once on one connection
 };

@@ -10,6 +10,8 @@ namespace {
 /// More connections from one process than this are a mistake or an attack (two come from simultaneous
 /// dialling).
 constexpr std::size_t kConnectionsPerPeer = 4;
+/// Peers that were of use and have gone, of which this is remembered.
+constexpr std::size_t kMaximumUseful = 4096;
 
 std::uint64_t random_instance() {
     std::uint64_t value = 0;
@@ -17,6 +19,26 @@ std::uint64_t random_instance() {
         throw Error(ErrorKind::system, "OpenSSL could not draw random bytes");
     return value;
 }
+
+/// A stream to an observer: it is told what members are told, and what it says is not heard.
+class UnheardStream final : public Stream {
+  public:
+    explicit UnheardStream(StreamPointer inner) : inner_(std::move(inner)) {}
+    const PeerId& peer() const override { return inner_->peer(); }
+    awaitable<void> write(ByteView control, ByteView payload) override {
+        return inner_->write(control, payload);
+    }
+    awaitable<std::optional<Message>> read() override {
+        throw Error(ErrorKind::refused, "has not agreed on the run's settings, so it may only listen",
+                    peer().short_name());
+        co_return std::nullopt;
+    }
+    void finish() override { inner_->finish(); }
+    void reset(const std::string& reason) override { inner_->reset(reason); }
+
+  private:
+    const StreamPointer inner_;
+};
 
 Greeting make_greeting(const NetworkSettings& settings) {
     Greeting greeting;
@@ -35,6 +57,8 @@ TcpNode::TcpNode(asio::any_io_executor executor, Clock& clock, KeyPair key, Netw
       clock_(clock),
       settings_(std::move(settings)),
       log_(std::move(log)),
+      budget_(std::make_shared<MemoryBudget>(settings_.maximum_unread > 0 ? settings_.maximum_unread
+                                                                          : default_budget())),
       connection_removed_(executor_),
       links_(executor_),
       handlers_(executor_) {
@@ -123,19 +147,45 @@ std::size_t TcpNode::connection_count() const {
     return count;
 }
 
-std::optional<std::string> TcpNode::admit(const PeerId& peer, const Greeting& theirs) const {
+bool TcpNode::was_useful(const PeerId& peer) const {
+    const auto found = connections_.find(peer);
+    const auto is_useful = [](const Connection& connection) { return connection.multiplexer->useful(); };
+    return useful_.contains(peer) || (found != connections_.end() &&
+                                      std::any_of(found->second.begin(), found->second.end(), is_useful));
+}
+
+void TcpNode::remember_useful(const PeerId& peer) {
+    if (!useful_.insert(peer).second) return;
+    useful_by_time_.push_back(peer);
+    if (useful_by_time_.size() <= kMaximumUseful) return;
+    useful_.erase(useful_by_time_.front());
+    useful_by_time_.pop_front();
+}
+
+bool TcpNode::displace_stranger() {
+    const Connection* oldest = nullptr;
+    for (const auto& [peer, connections] : connections_)
+        for (const Connection& connection : connections)
+            if (connection.multiplexer->alive() && !connection.multiplexer->useful() &&
+                (!oldest || connection.number < oldest->number))
+                oldest = &connection;
+    if (!oldest) return false;
+    oldest->multiplexer->close("the place is needed for a peer that has been of use");
+    return true;
+}
+
+std::optional<std::string> TcpNode::admit(const PeerId& peer, const Greeting& theirs) {
     if (closed_) return "is shutting down";
     if (peer == self()) return "is this peer itself";
-    if (connection_count() >= settings_.maximum_connections)
-        return "is full: " + std::to_string(settings_.maximum_connections) + " connections";
-    const auto found = connections_.find(peer);
-    if (found == connections_.end()) return std::nullopt;
     const auto same = [&theirs](const Connection& connection) {
         return connection.instance == theirs.instance;
     };
-    if (std::count_if(found->second.begin(), found->second.end(), same) >=
-        static_cast<std::ptrdiff_t>(kConnectionsPerPeer))
+    if (const auto found = connections_.find(peer);
+        found != connections_.end() && std::count_if(found->second.begin(), found->second.end(), same) >=
+                                           static_cast<std::ptrdiff_t>(kConnectionsPerPeer))
         return "has too many connections to the same peer";
+    if (connection_count() >= settings_.maximum_connections && !(was_useful(peer) && displace_stranger()))
+        return "is full: " + std::to_string(settings_.maximum_connections) + " connections";
     return std::nullopt;
 }
 
@@ -147,6 +197,7 @@ Terms TcpNode::terms_with(const Greeting& theirs) const {
     terms.their_streams = theirs.maximum_streams;
     terms.ping_interval = settings_.ping_interval;
     terms.peer_timeout = settings_.peer_timeout;
+    terms.budget = budget_;
     return terms;
 }
 
@@ -156,14 +207,17 @@ TcpNode::ConnectionPointer TcpNode::adopt(Link link) {
     const Greeting& theirs = link.agreement.theirs;
     drop_older_instances(peer, theirs.instance);
     const std::weak_ptr<TcpNode> weak = weak_from_this();
-    const bool observer = theirs.observer();
+    // Where there is nothing to agree on, nobody has failed to.
+    const bool observer = theirs.observer() && !context_->greeting.observer();
     Multiplexer::Acceptor acceptor = [weak, observer](StreamPointer stream, std::string service) {
         if (const auto self = weak.lock()) self->accept_stream(stream, service, observer);
     };
+    Terms terms = terms_with(theirs);
+    terms.useful = was_useful(peer);
     auto connection =
         std::make_shared<Multiplexer>(executor_, clock_, std::move(link.pipe), peer, link.dialled_by_us,
-                                      terms_with(theirs), std::move(acceptor));
-    connections_[peer].emplace_back(connection, theirs.instance);
+                                      std::move(terms), std::move(acceptor));
+    connections_[peer].emplace_back(connection, theirs.instance, observer, next_number_++);
     links_.spawn(run_connection(connection, std::move(link.agreement.already_read)));
     if (const auto dialling = diallings_.find(peer); dialling != diallings_.end())
         dialling->second->changed.notify();
@@ -200,6 +254,7 @@ void TcpNode::remove(const ConnectionPointer& connection, const std::string& cau
     const auto found = connections_.find(peer);
     if (found == connections_.end()) return;
     std::erase_if(found->second, [&](const Connection& other) { return other.multiplexer == connection; });
+    if (connection->useful()) remember_useful(peer);
     if (found->second.empty()) connections_.erase(found);
     log_.debug("connection with " + peer.short_name() + " ended: " + cause);
     connection_removed_.notify();
@@ -221,6 +276,22 @@ void TcpNode::disconnect(const PeerId& peer, const std::string& reason) {
     for (const Connection& connection : all) connection.multiplexer->close(reason);
 }
 
+bool TcpNode::is_observer(const ConnectionPointer& connection) const {
+    const auto found = connections_.find(connection->peer());
+    if (found == connections_.end()) return false;
+    const auto same = [&](const Connection& other) { return other.multiplexer == connection; };
+    const auto it = std::find_if(found->second.begin(), found->second.end(), same);
+    return it != found->second.end() && it->observer;
+}
+
+StreamPointer TcpNode::open_on(const ConnectionPointer& connection, const std::string& service) {
+    StreamPointer stream = connection->open(service);
+    const auto own = services_.find(service);
+    const bool of_members = own != services_.end() && own->second.audience == Audience::members;
+    if (of_members && is_observer(connection)) return std::make_shared<UnheardStream>(std::move(stream));
+    return stream;
+}
+
 // --- Dialling.
 
 awaitable<StreamPointer> TcpNode::open(PeerId peer, std::string service) {
@@ -228,7 +299,7 @@ awaitable<StreamPointer> TcpNode::open(PeerId peer, std::string service) {
     for (;;) {
         require_open();
         if (peer == self()) throw Error(ErrorKind::invalid_argument, "a peer opens no stream to itself");
-        if (const ConnectionPointer connection = preferred(peer)) co_return connection->open(service);
+        if (const ConnectionPointer connection = preferred(peer)) co_return open_on(connection, service);
         std::shared_ptr<Dialling>& entry = diallings_[peer];
         if (!entry) {
             entry = std::make_shared<Dialling>(executor_);
@@ -306,9 +377,9 @@ bool TcpNode::dialled_already(const PeerId& peer, std::uint64_t instance) const 
 
 // --- Services.
 
-void TcpNode::serve(std::string service, StreamHandler handler) {
+void TcpNode::serve(std::string service, StreamHandler handler, Audience audience) {
     if (handler) {
-        services_[std::move(service)] = std::move(handler);
+        services_.insert_or_assign(std::move(service), Service(std::move(handler), audience));
     } else {
         services_.erase(service);
     }
@@ -320,13 +391,11 @@ void TcpNode::accept_stream(const StreamPointer& stream, const std::string& serv
         stream->reset("there is no service '" + printable(as_bytes(service)) + "' here");
         return;
     }
-    const std::vector<std::string>& closed_to_observers = settings_.members_only;
-    if (observer && std::find(closed_to_observers.begin(), closed_to_observers.end(), service) !=
-                        closed_to_observers.end()) {
+    if (observer && found->second.audience == Audience::members) {
         stream->reset("the service '" + service + "' is for peers that have agreed on the run's settings");
         return;
     }
-    handlers_.spawn(run_handler(found->second, stream, service));
+    handlers_.spawn(run_handler(found->second.handler, stream, service));
 }
 
 awaitable<void> TcpNode::run_handler(StreamHandler handler, StreamPointer stream, std::string service) {

@@ -4,6 +4,7 @@
 // streams take the one that the peer with the lower PeerId dialled, of those the newest, so both sides agree.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <set>
@@ -35,7 +36,7 @@ class TcpNode : public std::enable_shared_from_this<TcpNode> {
     awaitable<StreamPointer> open(PeerId peer, std::string service);
     awaitable<PeerId> dial(Endpoint endpoint);
     awaitable<PeerId> dial_other(Endpoint endpoint);
-    void serve(std::string service, StreamHandler handler);
+    void serve(std::string service, StreamHandler handler, Audience audience);
     std::vector<ConnectionInfo> connections() const;
     bool is_connected(const PeerId& peer) const { return preferred(peer) != nullptr; }
     std::shared_ptr<void> observe(Network::Observer observer);
@@ -49,9 +50,16 @@ class TcpNode : public std::enable_shared_from_this<TcpNode> {
   private:
     using ConnectionPointer = std::shared_ptr<Multiplexer>;
     struct Connection {
-        Connection(ConnectionPointer m, std::uint64_t i) : multiplexer(std::move(m)), instance(i) {}
+        Connection(ConnectionPointer m, std::uint64_t i, bool o, std::uint64_t n)
+            : multiplexer(std::move(m)), instance(i), observer(o), number(n) {}
         ConnectionPointer multiplexer;
         std::uint64_t instance;  // of the process at the other end
+        bool observer;           // it has not said that it agrees on our settings
+        std::uint64_t number;    // grows with each connection
+    };
+    struct Service {
+        StreamHandler handler;
+        Audience audience;
     };
     /// One dialling of a peer, shared by all who want to open a stream to it.
     struct Dialling {
@@ -63,14 +71,19 @@ class TcpNode : public std::enable_shared_from_this<TcpNode> {
 
     ConnectionPointer preferred(const PeerId& peer) const;
     std::size_t connection_count() const;
-    std::optional<std::string> admit(const PeerId& peer, const Greeting& theirs) const;
+    std::optional<std::string> admit(const PeerId& peer, const Greeting& theirs);
+    bool was_useful(const PeerId& peer) const;
+    void remember_useful(const PeerId& peer);
+    /// Drops the stranger who has been connected longest. False if there is none.
+    bool displace_stranger();
     ConnectionPointer adopt(Link link);
     void drop_older_instances(const PeerId& peer, std::uint64_t instance);
     void remove(const ConnectionPointer& connection, const std::string& cause);
     awaitable<void> run_connection(ConnectionPointer connection, Bytes already_read);
     awaitable<void> dial_peer(PeerId peer, std::shared_ptr<Dialling> dialling);
     awaitable<void> find_and_dial(PeerId peer);
-    /// @param observer  the peer has not said that it agrees on the run's settings.
+    bool is_observer(const ConnectionPointer& connection) const;
+    StreamPointer open_on(const ConnectionPointer& connection, const std::string& service);
     void accept_stream(const StreamPointer& stream, const std::string& service, bool observer);
     awaitable<void> run_handler(StreamHandler handler, StreamPointer stream, std::string service);
     bool dialled_already(const PeerId& peer, std::uint64_t instance) const;
@@ -85,12 +98,16 @@ class TcpNode : public std::enable_shared_from_this<TcpNode> {
     std::shared_ptr<LinkContext> context_;
     std::shared_ptr<Listener> listener_;
     AddressResolver resolver_;
-    std::unordered_map<std::string, StreamHandler> services_;
+    std::unordered_map<std::string, Service> services_;
     std::map<PeerId, std::vector<Connection>> connections_;  // no empty vectors; oldest first
     std::map<PeerId, std::shared_ptr<Dialling>> diallings_;
     std::vector<std::weak_ptr<Network::Observer>> observers_;
     std::set<PeerId> up_;  // peers that the observers believe connected
     bool closed_ = false;
+    std::shared_ptr<MemoryBudget> budget_;
+    std::uint64_t next_number_ = 0;
+    std::set<PeerId> useful_;            // on connections that have ended
+    std::deque<PeerId> useful_by_time_;  // the same, the oldest first
     Signal connection_removed_;
     TaskGroup links_;     // listening, dialling, connections
     TaskGroup handlers_;  // services at work

@@ -238,7 +238,7 @@ void CheckpointFolder::move_aside(const std::filesystem::path& file) const {
         if (error)
             throw Error(ErrorKind::system,
                         fmt::format("cannot move {} aside: {}", file.string(), error.message()));
-        log_.warning(file.string() + " existed already; moved to " + aside.filename().string());
+        log_.warning(file.string() + " was moved aside, to " + aside.filename().string());
         return;
     }
 }
@@ -271,12 +271,29 @@ std::vector<Step> CheckpointFolder::steps() const {
 
 std::optional<Checkpoint> CheckpointFolder::latest() const {
     const std::vector<Step> all = steps();
-    std::string causes;
+    if (all.empty()) return std::nullopt;
+    try {
+        return read(all.back());
+    } catch (const Error&) {
+        std::string causes;
+        const std::optional<Step> intact = newest_intact(causes);
+        if (!intact || causes.empty()) throw;  // somebody changes the folder at this moment
+        throw Error(ErrorKind::corrupted,
+                    fmt::format("{}. The newest intact checkpoint is {}: to go on from it, say "
+                                "--set checkpoints.fall_back=true",
+                                causes, tensor_file(*intact).string()));
+    }
+}
+
+/// @param causes  gets what is wrong with each one that is newer. Throws if there are some and none is
+/// intact.
+std::optional<Step> CheckpointFolder::newest_intact(std::string& causes) const {
+    const std::vector<Step> all = steps();
     for (auto step = all.rbegin(); step != all.rend(); ++step) {
         try {
-            return read(*step);
+            read(*step);
+            return *step;
         } catch (const Error& error) {
-            log_.warning(fmt::format("skipping a damaged checkpoint: {}", error.what()));
             causes += std::string(causes.empty() ? "" : "; ") + error.what();
         }
     }
@@ -285,6 +302,18 @@ std::optional<Checkpoint> CheckpointFolder::latest() const {
                 fmt::format("every checkpoint in {} is damaged ({}). Move them away to start "
                             "from the first step",
                             folder_.string(), causes));
+}
+
+void CheckpointFolder::fall_back() const {
+    std::string causes;
+    const std::optional<Step> intact = newest_intact(causes);
+    if (!intact || causes.empty()) return;
+    log_.warning(fmt::format("goes back to the checkpoint of step {}: {}", value(*intact), causes));
+    for (const Step step : steps()) {
+        if (step <= *intact) continue;
+        move_aside(info_file(step));  // first: without it the tensors are no checkpoint any more
+        move_aside(tensor_file(step));
+    }
 }
 
 Checkpoint CheckpointFolder::read(Step step) const {

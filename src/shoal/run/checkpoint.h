@@ -60,10 +60,15 @@ class CheckpointFolder {
     void write(const CheckpointInfo& info, const collective::State& state,
                std::span<const TensorLayout> layout) const;
 
-    /// The newest intact checkpoint, or nothing if there is none at all. A damaged one is left as it is, with
-    /// a warning in the log, and the one before is taken. Throws Error(corrupted) naming each when there are
-    /// some but all are damaged: to start anew over them must be the user's decision.
+    /// The newest checkpoint, or nothing if there is none at all. Throws Error(corrupted) if it is damaged,
+    /// naming its file and the newest intact one, or that none is: to go back, or to start anew, must be the
+    /// user's decision. Blocks.
     std::optional<Checkpoint> latest() const;
+
+    /// Moves the damaged checkpoints aside that are newer than the newest intact one (`.old-1`), with a
+    /// warning for each. Throws Error(corrupted) if there are some but all are damaged, and leaves them where
+    /// they are. Blocks.
+    void fall_back() const;
 
     /// Reads one. Throws Error(bad_input) if it is not there, Error(corrupted) naming file and cause, also if
     /// the noted digest is not the state's.
@@ -78,6 +83,7 @@ class CheckpointFolder {
   private:
     void move_aside(const std::filesystem::path& file) const;
     void remove_old(Step newest) const;
+    std::optional<Step> newest_intact(std::string& causes) const;
 
     std::filesystem::path folder_;
     std::int64_t keep_;

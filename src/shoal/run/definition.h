@@ -99,6 +99,7 @@ struct NetworkSection {
     std::string directory = "auto";     ///< "udp", "through-peers", or by what UDP does: "auto"
     double dial_timeout = 10;           ///< seconds
     double peer_timeout = 2;            ///< seconds of silence after which a peer is lost
+    std::int64_t maximum_unread = 0;    ///< MiB held for all others together; 0: an eighth of the memory
 };
 
 struct PeerSection {
@@ -115,6 +116,7 @@ struct CheckpointSection {
     std::int64_t every = 100;      ///< steps; 0: never
     std::int64_t keep = 3;         ///< newest ones
     std::filesystem::path folder;  ///< empty: "checkpoints" in the peer's folder
+    bool fall_back = false;        ///< from a damaged newest one to the one before
 };
 
 struct RunDefinition {

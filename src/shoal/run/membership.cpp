@@ -42,8 +42,8 @@ class Membership::Watched final : public net::Network {
             throw;
         }
     }
-    void serve(std::string service, net::StreamHandler handler) override {
-        inner_.serve(std::move(service), std::move(handler));
+    void serve(std::string service, net::StreamHandler handler, net::Audience audience) override {
+        inner_.serve(std::move(service), std::move(handler), audience);
     }
     awaitable<PeerId> dial(net::Endpoint endpoint) override { return inner_.dial(std::move(endpoint)); }
     std::vector<net::ConnectionInfo> connections() const override { return inner_.connections(); }

@@ -44,9 +44,7 @@ net::NetworkSettings network_settings(const RunDefinition& definition, const Nod
     settings.listen_host = definition.network.listen_host;
     settings.listen_port = static_cast<std::uint16_t>(definition.network.listen_port);
     settings.agreed = agreed;
-    // Whoever only looks on (status, doctor) needs none of these; it could speak for the run otherwise.
-    for (const char* service : {"/match", "/reduce", "/vote", "/state", "/progress"})
-        settings.members_only.push_back(definition.run.name + service);
+    settings.maximum_unread = static_cast<std::size_t>(definition.network.maximum_unread) << 20;
     settings.dial_timeout = from_seconds(definition.network.dial_timeout);
     settings.peer_timeout = from_seconds(definition.network.peer_timeout);
     settings.ping_interval = std::min(settings.ping_interval, settings.peer_timeout / 4);

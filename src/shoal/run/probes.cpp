@@ -72,14 +72,17 @@ class ProbeServer : public std::enable_shared_from_this<ProbeServer> {
     }
 
     void start() {
+        constexpr auto everybody = net::Audience::everybody;  // doctor has not joined yet
         auto weak = weak_from_this();
-        net::serve_calls(network_, clock_, kAbout,
-                         [weak](PeerId caller, net::Message) { return about(weak, caller); });
-        net::serve_calls(network_, clock_, kDialBack, [weak](PeerId caller, net::Message request) {
+        net::serve_calls(
+            network_, clock_, kAbout, [weak](PeerId caller, net::Message) { return about(weak, caller); },
+            everybody);
+        auto dialling = [weak](PeerId caller, net::Message request) {
             return dial_back(weak, caller, std::move(request));
-        });
-        network_.serve(kBandwidth,
-                       [weak](net::StreamPointer stream) { return bandwidth(weak, std::move(stream)); });
+        };
+        net::serve_calls(network_, clock_, kDialBack, std::move(dialling), everybody);
+        auto probing = [weak](net::StreamPointer stream) { return bandwidth(weak, std::move(stream)); };
+        network_.serve(kBandwidth, std::move(probing), everybody);
     }
 
   private:

@@ -215,8 +215,9 @@ void add_peer_fields(std::vector<Field>& all) {
         .add("dial_timeout", &NetworkSection::dial_timeout, own, range(Bound::open, 0, 3600, Bound::closed),
              "seconds until a connection must stand")
         .add("peer_timeout", &NetworkSection::peer_timeout, own,
-             range(Bound::closed, 0.2, 3600, Bound::closed),
-             "seconds of silence until a peer counts as lost");
+             range(Bound::closed, 0.2, 3600, Bound::closed), "seconds of silence until a peer counts as lost")
+        .add("maximum_unread", &NetworkSection::maximum_unread, own, between(0, 1 << 20),
+             "MiB held for all other peers together; 0: an eighth of the memory, 256 at least");
     SectionFields(all, "peer", &RunDefinition::peer)
         .add("name", &PeerSection::name, own, plain_name(24), "for humans; empty: a part of the PeerId",
              "--name")
@@ -235,8 +236,9 @@ void add_peer_fields(std::vector<Field>& all) {
     SectionFields(all, "checkpoints", &RunDefinition::checkpoints)
         .add("every", &CheckpointSection::every, own, at_least(0), "steps between two; 0: never")
         .add("keep", &CheckpointSection::keep, own, between(1, 1 << 20), "how many of the newest stay")
-        .add("folder", &CheckpointSection::folder, own, anything(),
-             "empty: checkpoints in the peer's folder");
+        .add("folder", &CheckpointSection::folder, own, anything(), "empty: checkpoints in the peer's folder")
+        .add("fall_back", &CheckpointSection::fall_back, own, anything(),
+             "where the newest is damaged, move it aside and go on from the one before");
 }
 
 /// Some keys of [model] mean nothing for some kinds.

@@ -20,7 +20,7 @@ class SimulatedNetwork final : public net::Network {
     awaitable<net::StreamPointer> open(PeerId peer, std::string service) override {
         return host_->open(peer, std::move(service));
     }
-    void serve(std::string service, net::StreamHandler handler) override {
+    void serve(std::string service, net::StreamHandler handler, net::Audience) override {  // all are members
         host_->serve(std::move(service), std::move(handler));
     }
     awaitable<PeerId> dial(net::Endpoint endpoint) override { return host_->dial(std::move(endpoint)); }

@@ -175,6 +175,7 @@ int run_training(const run::RunDefinition& definition, const TrainingProgramOpti
         const run::CheckpointFolder folder(definition.checkpoint_folder(), definition.checkpoints.keep,
                                            options.log);
         folder.prepare();
+        if (definition.checkpoints.fall_back) folder.fall_back();
         if (is_complete(node, folder)) return 0;
     }
     auto source = make_model_source(definition, node.id());
