@@ -69,6 +69,46 @@ TEST(IdleMember, OneThatNeverSaysItIsCompleteIsLeftAtTheBound) {
     }
 }
 
+/// Two peers that dial each other at once have two connections; one of them carries everything.
+AveragerSwarm::Between with_two_connections_each() {
+    return [](std::shared_ptr<net::Network> real) {
+        const MutatingNetwork::View view = [](std::vector<net::ConnectionInfo>& connections) {
+            const std::vector<net::ConnectionInfo> once = connections;
+            for (net::ConnectionInfo second : once) {
+                second.dialled_by_us = !second.dialled_by_us;
+                second.bytes_sent = second.bytes_delivered = second.bytes_received = 0;
+                connections.push_back(std::move(second));
+            }
+        };
+        const Mutation nothing = [](const std::string&, bool, net::Message&) {};
+        return std::make_shared<MutatingNetwork>(std::move(real), nothing, view);
+    };
+}
+
+TEST(IdleMember, OneThatFreezesBeforeItSaysItIsCompleteIsNoticedAfterAStallTimeout) {
+    for (std::uint64_t seed = 1; seed <= 6; ++seed) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        AveragerSwarm swarm(seed);
+        for (int i = 0; i < 4; ++i) swarm.add(Role::full, i + 1, 0, {}, with_two_connections_each());
+        const auto freeze = [&swarm](proto::RoundMessage& round) {
+            if (!round.has_observation() || !round.observation().complete()) return;
+            round.mutable_observation()->set_complete(false);
+            swarm.internet().freeze(swarm[4].id);
+        };
+        swarm.add(Role::full, 2, 0, {}, changing_votes(freeze));
+        if (is_leader_of(swarm[4], swarm, 5)) continue;
+        swarm.start_all();
+        ASSERT_TRUE(swarm.finish(60s));
+        ASSERT_TRUE(swarm.stopped(4));
+        for (std::size_t i = 0; i < 4; ++i) {
+            const Verdict& verdict = *swarm[i].verdict;
+            EXPECT_EQ(verdict.outcome, Verdict::Outcome::failed);
+            EXPECT_EQ(verdict.lost, std::vector<PeerId>{swarm[4].id});
+            EXPECT_LE(verdict.report.vote_seconds, 2 * kStall);
+        }
+    }
+}
+
 TEST(IdleMember, LeaderThatLivesAndProposesNothingIsReplaced) {
     int led = 0;
     for (std::uint64_t seed = 1; seed <= 20; ++seed) {

@@ -89,5 +89,25 @@ TEST(LineMeter, counts_all_connections_together_and_new_ones_from_their_start) {
     EXPECT_NEAR(meter.download(), 1e6, 1);
 }
 
+TEST(LineMeter, tells_two_connections_with_the_same_peer_apart) {
+    LineMeter meter;
+    std::vector<net::ConnectionInfo> connections(2);
+    for (auto& connection : connections) connection.peer = test_peer(1);
+    connections[0].dialled_by_us = true;
+    connections[0].bytes_delivered = connections[0].bytes_received = 1'000'000'000;  // before the round
+    TimePoint now{};
+    meter.begin(now, connections);
+    for (int i = 0; i < 20; ++i) {
+        connections[0].bytes_delivered += 100'000;
+        connections[1].bytes_received += 50'000;
+        now = now + 50ms;
+        const bool is_closed = i >= 15;  // the first
+        meter.sample(now, std::span(connections).subspan(is_closed ? 1 : 0));
+    }
+    meter.end();
+    EXPECT_NEAR(meter.upload(), 2e6, 1);
+    EXPECT_NEAR(meter.download(), 1e6, 1);
+}
+
 }  // namespace
 }  // namespace shoal::collective

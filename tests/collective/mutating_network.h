@@ -44,8 +44,11 @@ class MutatingStream final : public net::Stream {
 
 class MutatingNetwork final : public net::Network {
   public:
-    MutatingNetwork(std::shared_ptr<net::Network> real, Mutation mutation)
-        : real_(std::move(real)), mutation_(std::move(mutation)) {}
+    /// Changes what the peer itself sees of its connections.
+    using View = std::function<void(std::vector<net::ConnectionInfo>&)>;
+
+    MutatingNetwork(std::shared_ptr<net::Network> real, Mutation mutation, View view = {})
+        : real_(std::move(real)), mutation_(std::move(mutation)), view_(std::move(view)) {}
 
     const PeerId& self() const override { return real_->self(); }
     asio::any_io_executor executor() const override { return real_->executor(); }
@@ -63,7 +66,11 @@ class MutatingNetwork final : public net::Network {
         real_->serve(std::move(service), std::move(mutated), audience);
     }
     awaitable<PeerId> dial(net::Endpoint endpoint) override { return real_->dial(std::move(endpoint)); }
-    std::vector<net::ConnectionInfo> connections() const override { return real_->connections(); }
+    std::vector<net::ConnectionInfo> connections() const override {
+        std::vector<net::ConnectionInfo> all = real_->connections();
+        if (view_) view_(all);
+        return all;
+    }
     bool is_connected(const PeerId& peer) const override { return real_->is_connected(peer); }
     std::shared_ptr<void> observe(Observer observer) override { return real_->observe(std::move(observer)); }
     void disconnect(const PeerId& peer, const std::string& reason) override {
@@ -74,6 +81,7 @@ class MutatingNetwork final : public net::Network {
   private:
     std::shared_ptr<net::Network> real_;
     Mutation mutation_;
+    View view_;
 };
 
 /// What is done to the messages of a hostile peer.

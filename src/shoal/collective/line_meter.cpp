@@ -40,19 +40,17 @@ void LineEstimate::observe(double rate) {
 
 LineMeter::Total LineMeter::difference(std::span<const net::ConnectionInfo> connections) {
     Total sum;
-    std::vector<std::pair<PeerId, Total>> now;
+    std::map<ConnectionKey, Total> now;
     for (const net::ConnectionInfo& info : connections) {
         const Total total{info.bytes_delivered, info.bytes_received};
-        const auto before = std::lower_bound(last_.begin(), last_.end(), info.peer,
-                                             [](const auto& a, const PeerId& b) { return a.first < b; });
-        Total base;
-        if (before != last_.end() && before->first == info.peer) base = before->second;
+        ConnectionKey key(info.peer, info.dialled_by_us, info.remote_address);
+        const auto before = last_.find(key);
+        Total base = before == last_.end() ? Total() : before->second;
         if (total.sent < base.sent || total.received < base.received) base = Total();
         sum.sent += total.sent - base.sent;
         sum.received += total.received - base.received;
-        now.emplace_back(info.peer, total);
+        now.emplace(std::move(key), total);
     }
-    std::sort(now.begin(), now.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     last_ = std::move(now);
     return sum;
 }

@@ -14,7 +14,10 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <span>
+#include <string>
+#include <tuple>
 
 #include "shoal/base/clock.h"
 #include "shoal/net/network.h"
@@ -70,7 +73,9 @@ class LineMeter {
     Total difference(std::span<const net::ConnectionInfo> connections);
 
     LineEstimate up_, down_;
-    std::vector<std::pair<PeerId, Total>> last_;  // ascending PeerId
+    /// Two peers that dial each other at once have two connections.
+    using ConnectionKey = std::tuple<PeerId, bool, std::string>;
+    std::map<ConnectionKey, Total> last_;
 };
 
 }  // namespace shoal::collective

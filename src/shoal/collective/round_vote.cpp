@@ -1,6 +1,7 @@
 #include "shoal/collective/round_vote.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "shoal/base/error.h"
 #include "shoal/collective/stall_watch.h"
@@ -177,15 +178,15 @@ void RoundVote::propose_failed() {
 /// On a slow line a sign of life may wait behind chunks: bytes of a member are one, too, and while this
 /// peer's own line is busy, nobody's silence counts.
 void RoundVote::notice_traffic(TimePoint now) {
-    std::uint64_t received = 0;
     const std::vector<net::ConnectionInfo> connections = network_.connections();
-    for (const net::ConnectionInfo& info : connections) {
-        const std::optional<std::size_t> member = plan_.index_of(info.peer);
-        if (!member) continue;
-        Link& link = links_[*member];
-        const std::uint64_t fresh = info.bytes_received - std::min(info.bytes_received, link.bytes);
+    std::uint64_t received = 0;
+    for (std::size_t member = 0; member < links_.size(); ++member) {
+        std::uint64_t bytes = 0;  // two peers that dial each other at once have two connections
+        for (const net::ConnectionInfo& info : connections)
+            if (info.peer == plan_.members[member].peer) bytes += info.bytes_received;
+        Link& link = links_[member];
+        const std::uint64_t fresh = bytes - std::min(bytes, std::exchange(link.bytes, bytes));
         if (fresh > kBytesThatCount) link.heard = now;
-        link.bytes = info.bytes_received;
         received += fresh;
     }
     if (received > kBytesThatCount * connections.size())
