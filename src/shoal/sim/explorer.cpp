@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <set>
 
 #include "shoal/sim/invariants.h"
 
@@ -36,7 +37,7 @@ class Explorer {
             } else {
                 rage();
                 if (!recovers())
-                    own.push_back(fmt::format("not everybody has gone on {} s after the last fault",
+                    own.push_back(fmt::format("not everybody has gone on, together, {} s after the last fault",
                                               seconds(settings_.recovery)));
             }
         } catch (const std::exception& error) {
@@ -109,11 +110,26 @@ class Explorer {
         }
     }
 
-    /// All that are left take three more steps.
+    /// All that are left take three more steps, and the last of them with the same state.
     bool recovers() {
         const std::int64_t before = swarm_.highest_step();
-        return swarm_.run_until([this, before] { return swarm_.lowest_step() > before + 2; },
-                                settings_.recovery);
+        return swarm_.run_until(
+            [this, before] {
+                const std::int64_t lowest = swarm_.lowest_step();
+                return lowest > before + 2 && states_at(static_cast<Step>(lowest)).size() <= 1;
+            },
+            settings_.recovery);
+    }
+
+    /// What those that are left hold, or held, after this step.
+    std::set<Fingerprint> states_at(Step step) const {
+        std::set<Fingerprint> states;
+        for (const NodePointer& node : swarm_.nodes) {
+            if (node->crashed || node->options.role == Role::auxiliary) continue;
+            const auto taken = node->seen->steps.find(step);
+            if (taken != node->seen->steps.end()) states.insert(taken->second.digest);
+        }
+        return states;
     }
 
     Exploration result(std::vector<std::string> violations) {

@@ -4,7 +4,7 @@
 // What happens: peers crash, freeze and thaw, leave, join, come back; connections are cut; the network splits
 // and heals; lines become slow and fast again; wall clocks jump. Many of these happen in the middle of a
 // message of the peer concerned. After `fault_time` all faults end, and everybody who is left has to take
-// three more steps together within `recovery`.
+// three more steps together, to the same state, within `recovery`.
 #pragma once
 
 #include <cstdint>
