@@ -24,6 +24,7 @@ using namespace std::chrono_literals;
 constexpr int kPeers = 6;
 constexpr int kCalmSteps = 4;           ///< between two episodes
 constexpr double kEpisodeSeconds = 60;  ///< an episode that takes longer has failed
+constexpr double kOrderSeconds = 5;     ///< until another peer is chosen as the victim
 constexpr std::array kFaults = {"kill", "stop", "cut"};
 constexpr std::array kPhases = {"compute", "match", "send", "reduce", "vote", "share_state"};
 
@@ -82,7 +83,9 @@ class Faults {
     awaitable<void> wait_until(std::function<bool()> condition, std::string what);
     awaitable<void> play(Episode& episode);
     static void dismiss(PeerProcess& peer);
-    void order(const PeerProcess& victim, const Episode& episode) const;
+    std::vector<std::size_t> candidates(const Episode& episode) const;
+    static std::filesystem::path order(const PeerProcess& victim, const Episode& episode);
+    awaitable<std::size_t> strike(const Episode& episode, std::size_t& newcomer);
     double usual_step(double before) const;
     double longest_pause(double from, double to) const;
     std::size_t count_disagreements(std::size_t& compared) const;
@@ -227,10 +230,12 @@ void Faults::dismiss(PeerProcess& peer) {
     peer.process->signal(SIGKILL);
 }
 
-void Faults::order(const PeerProcess& victim, const Episode& episode) const {
-    const auto part = victim.folder / "order.part";
+/// The file that is there until the fault has struck.
+std::filesystem::path Faults::order(const PeerProcess& victim, const Episode& episode) {
+    const auto part = victim.folder / "order.part", whole = victim.folder / "order";
     std::ofstream(part) << episode.fault << '@' << episode.phase << ":0\n";
-    std::filesystem::rename(part, victim.folder / "order");
+    std::filesystem::rename(part, whole);
+    return whole;
 }
 
 /// Median time of a step in the ten steps before a moment.
@@ -253,33 +258,54 @@ double Faults::longest_pause(double from, double to) const {
     return longest;
 }
 
-awaitable<void> Faults::play(Episode& episode) {
-    const bool shares = episode.phase == "share_state";
-    const bool reduces = episode.phase == "reduce" || shares;  // a client does neither
-    std::vector<std::size_t> candidates;
-    for (std::size_t i = 0; i < peers_.size(); ++i)
-        if (!peers_[i].killed && peers_[i].log->first_contribution &&
-            !(reduces && peers_[i].role == "client"))
-            candidates.push_back(i);
-    const std::size_t victim = candidates[random_.below(candidates.size())];
-    const double usual = usual_step(wall_seconds());
-    episode.victim = peers_[victim].name;
-    order(peers_[victim], episode);
-    std::size_t newcomer = 0;
-    if (shares) start("full", 0), newcomer = peers_.size() - 1;
+/// Peers that can meet the fault: a client neither reduces nor shares state.
+std::vector<std::size_t> Faults::candidates(const Episode& episode) const {
+    const bool serves = episode.phase == "reduce" || episode.phase == "share_state";
+    std::vector<std::size_t> all;
+    for (std::size_t i = 0; i < peers_.size(); ++i) {
+        const PeerProcess& peer = peers_[i];
+        if (!peer.killed && peer.log->first_contribution && !(serves && peer.role == "client"))
+            all.push_back(i);
+    }
+    return all;
+}
 
-    // A newcomer takes its chunks from whoever is free: where the victim was not asked, the next newcomer may
-    // ask it.
-    std::function<bool()> struck = [this, victim, shares, &newcomer] {
-        if (!std::filesystem::exists(peers_[victim].folder / "order")) return true;
-        if (shares && peers_[newcomer].log->first_micro_batch) {
-            dismiss(peers_[newcomer]);
+/// Orders the fault from one peer after the other until it strikes: not everybody has a share of the vector
+/// to reduce, and a newcomer takes its chunks from whoever answers first. Returns the victim.
+/// @param newcomer  out: the last one that was started, to be given state
+awaitable<std::size_t> Faults::strike(const Episode& episode, std::size_t& newcomer) {
+    const bool shares = episode.phase == "share_state";
+    const TimePoint deadline = clock_.now() + from_seconds(kEpisodeSeconds);
+    while (clock_.now() < deadline) {
+        if (newcomer != 0) dismiss(peers_[newcomer]);
+        const std::vector<std::size_t> all = candidates(episode);
+        const std::size_t victim = all[random_.below(all.size())];
+        const auto order_file = order(peers_[victim], episode);
+        if (shares) {
             start("full", 0);
             newcomer = peers_.size() - 1;
         }
-        return false;
-    };
-    co_await wait_until(std::move(struck), "the fault to strike");
+        const TimePoint patience = clock_.now() + from_seconds(kOrderSeconds);
+        std::function<bool()> is_over = [this, order_file, shares, newcomer, patience] {
+            const bool came_too_late = shares && peers_[newcomer].log->first_micro_batch;
+            return !std::filesystem::exists(order_file) || came_too_late ||
+                   (!shares && clock_.now() >= patience);
+        };
+        co_await wait_until(std::move(is_over), "the fault to strike");
+        const bool withdrawn = std::filesystem::remove(order_file);
+        if (!withdrawn) co_return victim;
+    }
+    throw Error(ErrorKind::timed_out, "nobody could be made to meet the fault '" + episode.fault +
+                                          "' while it " + verb(episode.phase) + "; see " +
+                                          options_.folder.string());
+}
+
+awaitable<void> Faults::play(Episode& episode) {
+    const bool shares = episode.phase == "share_state";
+    const double usual = usual_step(wall_seconds());
+    std::size_t newcomer = 0;
+    const std::size_t victim = co_await strike(episode, newcomer);
+    episode.victim = peers_[victim].name;
     const double when = wall_seconds();
     if (episode.fault == "kill") {
         peers_[victim].killed = true;

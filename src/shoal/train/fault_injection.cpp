@@ -83,8 +83,9 @@ collective::PhaseProbe make_probe(std::filesystem::path file, net::Network& netw
             return;
         }
         if (phase != injection.phase || step < injection.step) return;
-        std::filesystem::remove(file);
-        strike(injection.fault, network);
+        std::error_code ignored;
+        const bool still_meant = std::filesystem::remove(file, ignored);  // it may just have been withdrawn
+        if (still_meant) strike(injection.fault, network);
     };
 }
 
