@@ -37,8 +37,9 @@ class Explorer {
             } else {
                 rage();
                 if (!recovers())
-                    own.push_back(fmt::format("not everybody has gone on, together, {} s after the last fault",
-                                              seconds(settings_.recovery)));
+                    own.push_back(
+                        fmt::format("not everybody has gone on, together, {} s after the last fault",
+                                    seconds(settings_.recovery)));
             }
         } catch (const std::exception& error) {
             own.push_back(std::string("the simulation failed: ") + error.what());
