@@ -84,9 +84,11 @@ TEST(RunDefinition, TakesRelativePathsFromTheFilesFolderAndThoseOfFlagsFromTheWo
 
 TEST(RunDefinition, HowLongOneWaitsForOthersReachesTheTrainingSettings) {
     const TemporaryFolder folder;
+    std::ofstream(folder / "words.model") << "a vocabulary, of which only the hash is asked";
     const std::vector<Override> flags = {
         flag("averaging.alone_after", "1.5"), flag("averaging.lost_quorum_timeout", "77"),
-        flag("network.listen_host", "127.0.0.1"), flag("peer.folder", folder / "peer")};
+        flag("network.listen_host", "127.0.0.1"), flag("peer.folder", folder / "peer"),
+        flag("data.vocabulary", folder / "words.model")};
     const RunDefinition d = parse_definition(good_file(), "run.toml", flags, Purpose::averaging);
     NodeOptions options;
     options.purpose = Purpose::averaging;
