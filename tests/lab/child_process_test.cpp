@@ -66,5 +66,12 @@ TEST_F(Groups, that_hang_end_when_their_time_is_over_and_the_first_that_ran_is_n
     EXPECT_TRUE(children_[1].poll().has_value());
 }
 
+TEST_F(Groups, are_waited_for_no_longer_than_said) {
+    start("exec sleep 100000");
+    start("exit 0");
+    EXPECT_FALSE(children_[0].wait_until(std::chrono::steady_clock::now() + 50ms));
+    EXPECT_TRUE(children_[1].wait_until(std::chrono::steady_clock::now() + 10min));
+}
+
 }  // namespace
 }  // namespace shoal::lab

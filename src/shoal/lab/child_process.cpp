@@ -1,14 +1,16 @@
 #include "shoal/lab/child_process.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <fcntl.h>
 #include <fstream>
+#include <poll.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <system_error>
-#include <thread>
 #include <unistd.h>
 #include <utility>
 
@@ -38,6 +40,20 @@ ExitStatus decode(int raw) {
     sigprocmask(SIG_SETMASK, &none, nullptr);
     execv(arguments[0], arguments);
     _exit(127);
+}
+
+/// Blocks until one of these processes has ended, the deadline has passed, or a signal comes.
+void until_one_ends(const std::vector<pid_t>& processes, std::chrono::steady_clock::time_point deadline) {
+    std::vector<pollfd> watched;  // a process's descriptor becomes readable when it ends
+    for (const pid_t process : processes) {
+        const auto descriptor = static_cast<int>(syscall(SYS_pidfd_open, process, 0));
+        watched.push_back({.fd = descriptor, .events = POLLIN, .revents = 0});
+    }
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    ::poll(watched.data(), watched.size(),
+           static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 60'000)));
+    for (const pollfd& one : watched) close(one.fd);
 }
 
 }  // namespace
@@ -100,21 +116,30 @@ ExitStatus ChildProcess::wait() {
     return *status_;
 }
 
+bool ChildProcess::wait_until(std::chrono::steady_clock::time_point deadline) {
+    while (!poll() && std::chrono::steady_clock::now() < deadline) until_one_ends({pid_}, deadline);
+    return status_.has_value();
+}
+
 std::optional<GroupFailure> wait_for_all(std::vector<ChildProcess>& children,
                                          std::chrono::milliseconds limit) {
     const auto deadline = std::chrono::steady_clock::now() + limit;
     std::optional<GroupFailure> failure;
     while (!failure) {
-        std::optional<std::size_t> running;
+        std::optional<std::size_t> first;
+        std::vector<pid_t> running;
         for (std::size_t i = 0; i < children.size() && !failure; ++i) {
             const std::optional<ExitStatus> status = children[i].poll();
-            if (!status && !running) running = i;
+            if (!status) running.push_back(children[i].pid());
+            if (!status && !first) first = i;
             if (status && (status->signalled || status->code != 0)) failure = GroupFailure{i, status};
         }
         if (failure) break;
-        if (!running) return std::nullopt;
-        if (std::chrono::steady_clock::now() >= deadline) failure = GroupFailure{*running, std::nullopt};
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        if (!first) return std::nullopt;
+        if (std::chrono::steady_clock::now() >= deadline)
+            failure = GroupFailure{*first, std::nullopt};
+        else
+            until_one_ends(running, deadline);
     }
     for (ChildProcess& child : children) child.signal(SIGKILL);
     for (ChildProcess& child : children) child.wait();

@@ -40,6 +40,8 @@ class ChildProcess {
     std::optional<ExitStatus> poll();
     /// Blocks until the child has ended.
     ExitStatus wait();
+    /// Blocks until the child has ended (true) or the deadline has passed (false).
+    bool wait_until(std::chrono::steady_clock::time_point deadline);
 
   private:
     pid_t pid_ = -1;

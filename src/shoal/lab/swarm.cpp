@@ -10,7 +10,6 @@
 #include <fstream>
 #include <memory>
 #include <set>
-#include <thread>
 
 #include "shoal/base/async.h"
 #include "shoal/base/error.h"
@@ -242,9 +241,9 @@ void Swarm::stop_trainers() {
     event("ended early");
     for (auto& member : members_)
         if (member.trains()) member.process->signal(SIGTERM);
-    const double patience = wall_seconds() + 15;
-    while (!finished() && wall_seconds() < patience)
-        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(15);
+    for (auto& member : members_)
+        if (member.trains()) member.process->wait_until(deadline);
 }
 
 void Swarm::stop_seed() {
