@@ -23,6 +23,10 @@ class AtomicFile {
     void flush();
     void commit();
 
+    /// Removes what processes of this machine that were killed while they wrote have left in the folder.
+    /// Returns the number of files; what cannot be removed stays.
+    static int remove_abandoned(const std::filesystem::path& folder);
+
   private:
     [[noreturn]] void fail(const char* what) const;
 

@@ -195,6 +195,9 @@ void CheckpointFolder::prepare() const {
         AtomicFile trial(folder_ / "trial");  // goes away uncommitted
         const Bytes bytes(4096);
         trial.write(bytes);
+        if (const int abandoned = AtomicFile::remove_abandoned(folder_); abandoned > 0)
+            log_.info(fmt::format("removed {} files that a killed process had left half-written in {}",
+                                  abandoned, folder_.string()));
     } catch (const Error& error) {
         throw Error(ErrorKind::bad_input,
                     fmt::format("no checkpoint can be written in {}: {}. Give another checkpoints.folder, or "

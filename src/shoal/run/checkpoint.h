@@ -49,7 +49,8 @@ class CheckpointFolder {
     /// Creates nothing yet. @param keep  how many of the newest stay after a write; at least 1.
     CheckpointFolder(std::filesystem::path folder, std::int64_t keep, Log log);
 
-    /// Makes the folder and tries whether it can be written. Throws Error(bad_input) with the cause. Blocks.
+    /// Makes the folder, tries whether it can be written, and removes what a killed process has left
+    /// half-written. Throws Error(bad_input) with the cause. Blocks.
     void prepare() const;
 
     /// Writes a checkpoint and removes those that are too old. Sections of the length of the parameters are
