@@ -5,6 +5,7 @@
 #include "shoal/collective/progress.h"
 #include "shoal/collective/progress_record.h"
 #include "shoal/collective/record_pace.h"
+#include "shoal/collective/report_pace.h"
 #include "shoal/sim/world.h"
 
 namespace shoal::collective {
@@ -27,6 +28,12 @@ Progress at_step(std::int64_t step, std::int64_t samples = 0) {
     progress.samples_per_second = 1000;
     progress.micro_batch_seconds = 0.1;
     progress.training = true;
+    return progress;
+}
+
+Progress slow_at_step(std::int64_t step, std::int64_t samples) {
+    Progress progress = at_step(step, samples);
+    progress.samples_per_second = 1;
     return progress;
 }
 
@@ -136,6 +143,58 @@ TEST_P(Tracking, FullBatchIsNoticedWithinOneRoundTrip) {
     EXPECT_TRUE(b.tracker->batch_is_full());
     EXPECT_TRUE(happens([&] { return a.tracker->batch_is_full(); }, 160ms));
     EXPECT_EQ(value(a.tracker->view().samples), 1000);
+}
+
+TEST_P(Tracking, SamplesAloneAreToldSeldomWhileTheBatchIsFarFromFullAndAtOnceWhenItIs) {
+    Member a = join(), b = join();
+    b.tracker->report(slow_at_step(3, 0));
+    run_for(1s);
+    const auto changes = std::make_shared<int>(0);
+    TaskGroup tasks(world_.executor());
+    tasks.spawn(count_changes(*b.tracker, changes));
+    const auto report = [&](std::int64_t samples) {
+        Progress own = slow_at_step(3, samples);
+        own.samples_per_second = 50;
+        a.tracker->report(own);
+    };
+    for (int i = 0; i < 1999; ++i) {  // 20 s; the batch is 1000
+        report(i / 2);
+        run_for(10ms);
+    }
+    EXPECT_GE(*changes, 20);
+    EXPECT_LE(*changes, 120);
+    EXPECT_FALSE(b.tracker->batch_is_full());
+    report(1000);
+    EXPECT_TRUE(happens([&] { return b.tracker->batch_is_full(); }, 160ms));
+    tasks.cancel();
+    run_for(1s);
+}
+
+TEST_P(Tracking, WhatIsNewsIsToldAtOnceAndTheLastSamplesWithinTheLongestSilence) {
+    Member a = join(), b = join();
+    b.tracker->report(slow_at_step(3, 0));
+    const auto heard = [&](auto condition) {
+        return [&b, &a, condition] {
+            const std::vector<Progress> all = b.tracker->peers();
+            return std::any_of(all.begin(), all.end(),
+                               [&](const Progress& p) { return p.peer == a.peer.id && condition(p); });
+        };
+    };
+    Progress own = slow_at_step(3, 10);
+    a.tracker->report(own);
+    ASSERT_TRUE(happens(heard([](const Progress& p) { return value(p.samples) == 10; }), 500ms));
+    own.samples = Samples{20};
+    a.tracker->report(own);
+    EXPECT_FALSE(
+        happens(heard([](const Progress& p) { return value(p.samples) == 20; }), kLongestSilence / 2));
+    EXPECT_TRUE(happens(heard([](const Progress& p) { return value(p.samples) == 20; }), kLongestSilence));
+    own.waiting = true;
+    a.tracker->report(own);
+    EXPECT_TRUE(happens(heard([](const Progress& p) { return p.waiting; }), 160ms));
+    own.samples = Samples{};
+    own.step = Step{4};
+    a.tracker->report(own);
+    EXPECT_TRUE(happens(heard([](const Progress& p) { return value(p.step) == 4; }), 160ms));
 }
 
 TEST_P(Tracking, DirectoryIsWrittenAtMostOnceInAReportInterval) {

@@ -8,6 +8,7 @@
 #include "shoal/collective/progress_book.h"
 #include "shoal/collective/progress_links.h"
 #include "shoal/collective/record_pace.h"
+#include "shoal/collective/report_pace.h"
 
 namespace shoal::collective {
 
@@ -44,6 +45,7 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
           changed(network.executor()),
           links_(std::make_shared<ProgressLinks>(network, clock, name_, log_)),
           dirty_(network.executor()),
+          due_(network.executor()),
           tasks_(network.executor()) {}
 
     void start() {
@@ -63,20 +65,21 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
             if (const auto self = weak.lock()) self->on_record(record);
         });
         links_->start();
+        tasks_.spawn(report_for_ever(shared_from_this()));
         tasks_.spawn(publish_for_ever(shared_from_this()));
         tasks_.spawn(sweep_for_ever(shared_from_this()));
     }
 
     void report(Progress own) {
         own.time = clock_.wall_now();
+        const bool news = words_.empty() || is_news(book.own(), own);
         book.set_own(std::move(own), clock_.now());
-        ProgressRecord record;
-        record.progress = book.own();
-        record.sequence = next_sequence();
-        words_ = encode_progress(record);
-        links_->say(words_);
-        unpublished_ = true;
-        dirty_.notify();
+        if (news || book.batch_is_full()) {
+            say();
+        } else {
+            unsaid_ = true;
+            due_.notify();
+        }
         changed.notify();
     }
 
@@ -154,6 +157,38 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
     }
 
   private:
+    /// Tells everybody what this peer has reported last.
+    void say() {
+        ProgressRecord record;
+        record.progress = book.own();
+        record.sequence = next_sequence();
+        words_ = encode_progress(record);
+        links_->say(words_);
+        unsaid_ = false;
+        said_at_ = clock_.now();
+        unpublished_ = true;
+        dirty_.notify();
+    }
+
+    awaitable<void> until_due() {
+        for (;;) {
+            const TimePoint due = said_at_ + silence_between_reports(book.view().eta);
+            if (unsaid_ && clock_.now() >= due) co_return;
+            awaitable<void> news = due_.wait();
+            if (unsaid_)
+                co_await detail::ends_in_time(clock_, due, std::move(news));
+            else
+                co_await std::move(news);
+        }
+    }
+
+    awaitable<void> report_for_ever([[maybe_unused]] std::shared_ptr<TrackerCore> self) {
+        for (;;) {
+            co_await until_due();
+            say();
+        }
+    }
+
     std::uint64_t next_sequence() {
         const auto now = static_cast<std::uint64_t>(
             std::max<std::int64_t>(clock_.wall_now().time_since_epoch().count(), 0));
@@ -221,6 +256,7 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
             links_->want(peer);
         }
         dirty_.notify();  // the sweeper may have to get up earlier
+        due_.notify();    // and the batch may be full sooner
         changed.notify();
     }
 
@@ -278,8 +314,10 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
     std::map<PeerId, Inbox> inboxes_;  ///< of connected peers
     Bytes words_;                      ///< our newest record; empty before the first report
     std::uint64_t sequence_ = 0;
+    TimePoint said_at_;
+    bool unsaid_ = false;  ///< what this peer has reported since
     bool unpublished_ = false, stopped_ = false;
-    Signal dirty_;
+    Signal dirty_, due_;
     std::shared_ptr<void> observing_, watching_;
     TaskGroup tasks_;
 };

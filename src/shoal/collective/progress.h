@@ -108,8 +108,9 @@ class ProgressTracker {
     /// Says goodbye (an empty record), so that nobody waits for this peer.
     virtual awaitable<void> stop() = 0;
 
-    /// Replaces what this peer says of itself (peer and time are filled in); sent at once to connected peers,
-    /// and to the directory when the report interval allows.
+    /// Replaces what this peer says of itself (peer and time are filled in). Connected peers hear of it at
+    /// once, of more samples alone as soon as report_pace.h allows; the directory when the report interval
+    /// has passed, too.
     virtual void report(Progress own) = 0;
 
     /// With whom this peer took its last step, itself included; taken into account from the next report on.

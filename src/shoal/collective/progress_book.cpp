@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "shoal/collective/report_pace.h"
 #include "shoal/collective/swarm_rules.h"
 
 namespace shoal::collective {
@@ -233,10 +234,11 @@ void ProgressBook::judge(TimePoint now) {
     if (full && !full_since_) full_since_ = now;
 }
 
-// A peer is granted twice the time of a micro-batch, from its last report (and for its first one, whose time
-// nobody knows yet, what is usual). A report after the batch was full grants no more time: whoever sends it
-// knows that the others wait (or that it need not join), and a peer that only talks must not hold up the
-// swarm. Whoever has been waited for and has not come is granted half as much the next time (keep_score).
+// A peer is granted twice the time of a micro-batch, from its last report or what it may have kept to itself
+// since (and for its first one, whose time nobody knows yet, what is usual). A report after the batch was
+// full grants no more time: whoever sends it knows that the others wait (or that it need not join), and a
+// peer that only talks must not hold up the swarm. Whoever has been waited for and has not come is granted
+// half as much the next time (keep_score).
 std::vector<ExpectedPeer> ProgressBook::expected(
     Step step, TimePoint now, const std::function<bool(const Progress&)>& unreachable) const {
     constexpr double kFactor = 2.0, kSlack = 0.25, kFirstMicroBatch = 20.0;
@@ -256,7 +258,12 @@ std::vector<ExpectedPeer> ProgressBook::expected(
         if (trainer && broken == kMostStrikes) continue;  // it is welcome, but nobody looks for it
         const double patience = helper ? kSlack : std::min(work + kSlack, kLongestPromise) * trust(peer, now);
         TimePoint since = entry.received;
-        if (full_since_) since = helper ? *full_since_ : std::min(since, *full_since_ + from_seconds(kSlack));
+        if (helper && full_since_)
+            since = *full_since_;
+        else if (full_since_ && since <= *full_since_)  // it may have ended a micro-batch without a word
+            since = std::min(since + kLongestSilence, *full_since_);
+        else if (full_since_)
+            since = std::min(since, *full_since_ + from_seconds(kSlack));
         ExpectedPeer one;
         one.peer = peer;
         one.role = progress.role;
