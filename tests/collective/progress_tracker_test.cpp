@@ -197,19 +197,31 @@ TEST_P(Tracking, WhatIsNewsIsToldAtOnceAndTheLastSamplesWithinTheLongestSilence)
     EXPECT_TRUE(happens(heard([](const Progress& p) { return value(p.step) == 4; }), 160ms));
 }
 
-TEST_P(Tracking, DirectoryIsWrittenAtMostOnceInAReportInterval) {
+TEST_P(Tracking, DirectoryIsWrittenAtMostOnceInAReportIntervalAndForSamplesAloneSeldom) {
     Member a = join(), b = join();
     int records = 0;
     const auto watching = b.peer.directory->watch("test/progress", [&](const dht::Record& record) {
         if (record.owner == a.peer.id) ++records;
     });
     for (int i = 0; i < 200; ++i) {
-        a.tracker->report(at_step(3, i));
+        Progress own = at_step(3, i);
+        own.attempt = static_cast<unsigned>(i);
+        a.tracker->report(own);
         run_for(10ms);
     }
     EXPECT_GE(records, 5);
     EXPECT_LE(records, 9);  // 2 seconds, one record in 250 ms
     EXPECT_TRUE(happens([&] { return b.tracker->peers().size() == 2; }, 1s));
+    run_for(1s);
+    records = 0;
+    for (int i = 0; i < 3000; ++i) {
+        Progress own = at_step(3, i);
+        own.attempt = 199;
+        a.tracker->report(own);
+        run_for(10ms);
+    }
+    EXPECT_GE(records, 2);
+    EXPECT_LE(records, 4);  // 30 seconds, the time to live: repeated every 10
 }
 
 TEST_P(Tracking, GoodbyeRemovesAPeerAtOnce) {

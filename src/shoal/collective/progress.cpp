@@ -76,6 +76,8 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
         book.set_own(std::move(own), clock_.now());
         if (news || book.batch_is_full()) {
             say();
+            unpublished_ = unpublished_ || news;  // samples alone do not hurry: who needs them is connected
+            dirty_.notify();
         } else {
             unsaid_ = true;
             due_.notify();
@@ -166,8 +168,6 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
         links_->say(words_);
         unsaid_ = false;
         said_at_ = clock_.now();
-        unpublished_ = true;
-        dirty_.notify();
     }
 
     awaitable<void> until_due() {

@@ -109,8 +109,9 @@ class ProgressTracker {
     virtual awaitable<void> stop() = 0;
 
     /// Replaces what this peer says of itself (peer and time are filled in). Connected peers hear of it at
-    /// once, of more samples alone as soon as report_pace.h allows; the directory when the report interval
-    /// has passed, too.
+    /// once, of more samples alone as soon as report_pace.h allows. The directory hears of it when the report
+    /// interval has passed, too, and of more samples alone with the next repetition (a third of the time to
+    /// live).
     virtual void report(Progress own) = 0;
 
     /// With whom this peer took its last step, itself included; taken into account from the next report on.
