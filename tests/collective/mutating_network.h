@@ -76,6 +76,7 @@ class MutatingNetwork final : public net::Network {
     void disconnect(const PeerId& peer, const std::string& reason) override {
         real_->disconnect(peer, reason);
     }
+    void mark_useful(const PeerId& peer) override { real_->mark_useful(peer); }
     void set_resolver(net::AddressResolver resolver) override { real_->set_resolver(std::move(resolver)); }
 
   private:

@@ -28,7 +28,7 @@ TEST(BenchAllReduce, measures_every_contestant) {
         result_of({"allreduce", "--peers", "2", "--size", "256KiB", "--turns", "1", "--rounds", "2"});
     EXPECT_EQ(result.at("peers"), 2);
     EXPECT_EQ(result.at("bytes"), 256 * 1024);
-    EXPECT_GE(result.at("contestants").size(), 2U);  // with TLS and without; gloo and Open MPI where built
+    EXPECT_EQ(result.at("contestants").size(), 4U);  // with TLS and without; gloo and Open MPI
     for (const nlohmann::json& contestant : result.at("contestants")) {
         EXPECT_GT(contestant.at("best_seconds").get<double>(), 0) << contestant;
         EXPECT_GE(contestant.at("median_seconds").get<double>(), contestant.at("best_seconds").get<double>());
@@ -51,7 +51,7 @@ TEST(BenchDht, counts_every_operation_also_with_dead_nodes) {
         ++phases;
         for (const auto& [operation, figures] : phase.items()) {
             EXPECT_GT(figures.at("tried").get<int>(), 0) << name << " " << operation;
-            EXPECT_GT(figures.at("success").get<double>(), 0) << name << " " << operation;
+            EXPECT_GE(figures.at("success").get<double>(), 0.9) << name << " " << operation;
         }
     }
     EXPECT_EQ(phases, 3);

@@ -194,6 +194,7 @@ TEST_P(Connecting, a_peer_that_was_useful_finds_a_place_where_strangers_are_refu
         auto connected = [&] { return s.is_connected(u.self()); };
         co_await until(connected);
         co_await call(s, w.clock, u.self(), "echo", Message(), w.soon());
+        s.mark_useful(u.self());
         co_await strangers[0]->dial(endpoint_of(s));
         const Error refused = co_await error_of(strangers[1]->dial(endpoint_of(s)));
         EXPECT_TRUE(contains(refused.what(), "is full: 2 connections")) << refused.what();

@@ -71,6 +71,7 @@ class FrameVictim {
     /// Why; set when it has ended completely.
     const std::string& cause() const { return cause_; }
     const Multiplexer& victim() const { return *victim_; }
+    Multiplexer& victim() { return *victim_; }
 
   private:
     static awaitable<void> run(std::shared_ptr<Multiplexer> victim, std::string& cause) {

@@ -91,9 +91,9 @@ TEST_F(Budgeting, who_has_given_way_and_still_holds_something_is_not_asked_again
     EXPECT_EQ(budget->held(), 100U);
 }
 
-TEST(DefaultBudget, is_an_eighth_of_the_memory_and_256_mebibytes_at_least) {
+TEST(DefaultBudget, is_an_eighth_of_the_memory_and_512_mebibytes_at_least) {
     EXPECT_GT(memory_of_machine(), std::size_t{64} << 20);
-    EXPECT_EQ(default_budget(), std::max(std::size_t{256} << 20, memory_of_machine() / 8));
+    EXPECT_EQ(default_budget(), std::max(std::size_t{512} << 20, memory_of_machine() / 8));
 }
 
 }  // namespace

@@ -212,6 +212,17 @@ TEST_F(Checkpoints, AGoodOneStaysWhereItIsWhenTheOneThatReplacesItCannotBeWritte
     EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_.path() / "checkpoints"), {}), 2);
 }
 
+TEST_F(Checkpoints, OfStepsThatThisPeerHasGoneBackFromAreMovedAsideAndNotTakenForTheNewest) {
+    write(400);
+    write(500);
+    write(310);  // the swarm was there, with another history
+    EXPECT_EQ(latest(), 310);
+    EXPECT_EQ(open().steps(), std::vector<Step>{Step{310}});
+    for (const std::int64_t later : {400, 500})
+        EXPECT_TRUE(
+            std::filesystem::exists(open().tensor_file(static_cast<Step>(later)).string() + ".old-1"));
+}
+
 TEST_F(Checkpoints, ADamagedLaterOneNeverPushesAGoodOneOut) {
     write(10, 1);
     write(30, 1);

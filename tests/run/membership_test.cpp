@@ -40,6 +40,7 @@ class StubNetwork final : public net::Network {
         return std::make_shared<int>(0);
     }
     void disconnect(const PeerId&, const std::string&) override {}
+    void mark_useful(const PeerId&) override {}
     void set_resolver(net::AddressResolver) override {}
 
     void connect(const PeerId& peer) {

@@ -311,6 +311,9 @@ Verdict ButterflyAverager::end_round(const RoundRequest& request, const RoundPoi
         if (verdict.outcome == Verdict::Outcome::averaged)
             judge_lines(*round, seconds_between(began, clock_.now()));
     }
+    if (verdict.outcome == Verdict::Outcome::averaged)
+        for (const Contributor& member : verdict.contributors)
+            if (member.peer != network_.self()) network_.mark_useful(member.peer);
     round->reduce.reset();
     const bool doubtful = left ? round->vote->may_be_averaged() : round->vote->in_doubt();
     doubtful_ = doubtful ? round : nullptr;

@@ -60,7 +60,9 @@ awaitable<StatePointer> StateDownload::run(DownloadReport& report) {
     report.seconds = seconds(clock_.now() - begin);
     report.donors.clear();
     for (const auto& [donor, session] : sessions_) {
-        if (session.delivered > 0) report.donors.push_back(donor);
+        if (session.delivered == 0) continue;
+        report.donors.push_back(donor);
+        network_.mark_useful(donor);
     }
     co_return std::move(state_);
 }

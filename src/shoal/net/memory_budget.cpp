@@ -45,7 +45,8 @@ bool MemoryBudget::make_room(const Share& asking, std::size_t more) {
 }
 
 std::size_t default_budget() {
-    constexpr std::size_t kLeast = std::size_t{256} << 20;
+    // A round of the largest group may have a window of each other member unread: 63 times 4 MiB.
+    constexpr std::size_t kLeast = std::size_t{512} << 20;
     return std::max(kLeast, memory_of_machine() / 8);
 }
 

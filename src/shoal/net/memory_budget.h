@@ -48,7 +48,7 @@ class MemoryBudget::Share {
     void hold(std::size_t bytes);
     std::size_t held() const { return held_; }
 
-    /// The peer has been of use: it no longer counts as a stranger.
+    /// The peer does its part: it no longer counts as a stranger.
     void mark_useful() { useful_ = true; }
     bool useful() const { return useful_; }
 
@@ -62,7 +62,7 @@ class MemoryBudget::Share {
     std::list<Share*>::iterator place_;
 };
 
-/// What a network holds where its settings do not say: an eighth of the machine's memory, 256 MiB at least.
+/// What a network holds where its settings do not say: an eighth of the machine's memory, 512 MiB at least.
 std::size_t default_budget();
 
 }  // namespace shoal::net

@@ -62,7 +62,8 @@ class Multiplexer final : public std::enable_shared_from_this<Multiplexer>, priv
     ConnectionInfo info() const;
     std::size_t open_streams() const { return streams_.size(); }
     std::size_t unread_bytes() const { return unread_; }
-    /// The peer has answered on a stream that we opened, now or on an earlier connection.
+    /// The peer does its part (Network::mark_useful).
+    void mark_useful() { share_.mark_useful(); }
     bool useful() const { return share_.useful(); }
 
   private:

@@ -173,7 +173,6 @@ void Multiplexer::on_data(std::uint32_t stream, ByteView piece) {
 }
 
 void Multiplexer::deliver(StreamState& state) {
-    if (!state.incoming) share_.mark_useful();
     state.inbox.push_back(std::move(*state.arriving));
     state.arriving.reset();
     state.arrived.notify();

@@ -34,6 +34,7 @@ class TcpNetwork final : public Network {
     void disconnect(const PeerId& peer, const std::string& reason) override {
         node_->disconnect(peer, reason);
     }
+    void mark_useful(const PeerId& peer) override { node_->mark_useful(peer); }
     void set_resolver(AddressResolver resolver) override { node_->set_resolver(std::move(resolver)); }
 
     const std::shared_ptr<TcpNode>& node() const { return node_; }

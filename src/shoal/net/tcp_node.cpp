@@ -147,14 +147,9 @@ std::size_t TcpNode::connection_count() const {
     return count;
 }
 
-bool TcpNode::was_useful(const PeerId& peer) const {
-    const auto found = connections_.find(peer);
-    const auto is_useful = [](const Connection& connection) { return connection.multiplexer->useful(); };
-    return useful_.contains(peer) || (found != connections_.end() &&
-                                      std::any_of(found->second.begin(), found->second.end(), is_useful));
-}
-
-void TcpNode::remember_useful(const PeerId& peer) {
+void TcpNode::mark_useful(const PeerId& peer) {
+    if (const auto found = connections_.find(peer); found != connections_.end())
+        for (const Connection& connection : found->second) connection.multiplexer->mark_useful();
     if (!useful_.insert(peer).second) return;
     useful_by_time_.push_back(peer);
     if (useful_by_time_.size() <= kMaximumUseful) return;
@@ -184,7 +179,7 @@ std::optional<std::string> TcpNode::admit(const PeerId& peer, const Greeting& th
         found != connections_.end() && std::count_if(found->second.begin(), found->second.end(), same) >=
                                            static_cast<std::ptrdiff_t>(kConnectionsPerPeer))
         return "has too many connections to the same peer";
-    if (connection_count() >= settings_.maximum_connections && !(was_useful(peer) && displace_stranger()))
+    if (connection_count() >= settings_.maximum_connections && !(useful_.contains(peer) && displace_stranger()))
         return "is full: " + std::to_string(settings_.maximum_connections) + " connections";
     return std::nullopt;
 }
@@ -213,7 +208,7 @@ TcpNode::ConnectionPointer TcpNode::adopt(Link link) {
         if (const auto self = weak.lock()) self->accept_stream(stream, service, observer);
     };
     Terms terms = terms_with(theirs);
-    terms.useful = was_useful(peer);
+    terms.useful = useful_.contains(peer);
     auto connection =
         std::make_shared<Multiplexer>(executor_, clock_, std::move(link.pipe), peer, link.dialled_by_us,
                                       std::move(terms), std::move(acceptor));
@@ -254,7 +249,6 @@ void TcpNode::remove(const ConnectionPointer& connection, const std::string& cau
     const auto found = connections_.find(peer);
     if (found == connections_.end()) return;
     std::erase_if(found->second, [&](const Connection& other) { return other.multiplexer == connection; });
-    if (connection->useful()) remember_useful(peer);
     if (found->second.empty()) connections_.erase(found);
     log_.debug("connection with " + peer.short_name() + " ended: " + cause);
     connection_removed_.notify();

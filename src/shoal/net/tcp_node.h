@@ -41,6 +41,7 @@ class TcpNode : public std::enable_shared_from_this<TcpNode> {
     bool is_connected(const PeerId& peer) const { return preferred(peer) != nullptr; }
     std::shared_ptr<void> observe(Network::Observer observer);
     void disconnect(const PeerId& peer, const std::string& reason);
+    void mark_useful(const PeerId& peer);
     void set_resolver(AddressResolver resolver) { resolver_ = std::move(resolver); }
 
     const PeerId& self() const { return context_->self; }
@@ -72,8 +73,6 @@ class TcpNode : public std::enable_shared_from_this<TcpNode> {
     ConnectionPointer preferred(const PeerId& peer) const;
     std::size_t connection_count() const;
     std::optional<std::string> admit(const PeerId& peer, const Greeting& theirs);
-    bool was_useful(const PeerId& peer) const;
-    void remember_useful(const PeerId& peer);
     /// Drops the stranger who has been connected longest. False if there is none.
     bool displace_stranger();
     ConnectionPointer adopt(Link link);
@@ -106,7 +105,7 @@ class TcpNode : public std::enable_shared_from_this<TcpNode> {
     bool closed_ = false;
     std::shared_ptr<MemoryBudget> budget_;
     std::uint64_t next_number_ = 0;
-    std::set<PeerId> useful_;            // on connections that have ended
+    std::set<PeerId> useful_;            // connected or not
     std::deque<PeerId> useful_by_time_;  // the same, the oldest first
     Signal connection_removed_;
     TaskGroup links_;     // listening, dialling, connections

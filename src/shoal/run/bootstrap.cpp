@@ -98,6 +98,7 @@ awaitable<void> Bootstrap::keep_dialling(std::shared_ptr<State> state, std::size
                 state->changed.notify();
                 co_return;
             }
+            state->network.mark_useful(peer);
             address.state = BootstrapAddress::State::connected;
             state->log.info("connected to " + address.endpoint.to_string() + " (peer " + peer.short_name() +
                             ")");

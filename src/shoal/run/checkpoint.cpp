@@ -227,7 +227,18 @@ void CheckpointFolder::write(const CheckpointInfo& info, const collective::State
     move_aside(tensor_file(info.step));
     tensors.commit();
     out.commit();
-    remove_old(info.step);
+    leave_later_ones(info.step);
+    remove_old();
+}
+
+/// What this peer has trained beyond the step that it is at now belongs to a history that it has left, for
+/// that of the swarm: the next start must not take it for the newest.
+void CheckpointFolder::leave_later_ones(Step newest) const {
+    for (const Step step : steps()) {
+        if (step <= newest) continue;
+        move_aside(info_file(step));  // first: without it the tensors are no checkpoint any more
+        move_aside(tensor_file(step));
+    }
 }
 
 void CheckpointFolder::move_aside(const std::filesystem::path& file) const {
@@ -246,10 +257,8 @@ void CheckpointFolder::move_aside(const std::filesystem::path& file) const {
     }
 }
 
-void CheckpointFolder::remove_old(Step newest) const {
-    // Later steps than the one just written are damaged ones that were skipped: they neither count nor go.
-    std::vector<Step> all = steps();
-    std::erase_if(all, [newest](Step step) { return step > newest; });
+void CheckpointFolder::remove_old() const {
+    const std::vector<Step> all = steps();
     if (all.size() <= static_cast<std::size_t>(keep_)) return;
     for (std::size_t i = 0; i + static_cast<std::size_t>(keep_) < all.size(); ++i) {
         // The JSON first: without it the tensors are no checkpoint any more.
@@ -312,11 +321,7 @@ void CheckpointFolder::fall_back() const {
     const std::optional<Step> intact = newest_intact(causes);
     if (!intact || causes.empty()) return;
     log_.warning(fmt::format("goes back to the checkpoint of step {}: {}", value(*intact), causes));
-    for (const Step step : steps()) {
-        if (step <= *intact) continue;
-        move_aside(info_file(step));  // first: without it the tensors are no checkpoint any more
-        move_aside(tensor_file(step));
-    }
+    leave_later_ones(*intact);
 }
 
 Checkpoint CheckpointFolder::read(Step step) const {

@@ -53,7 +53,7 @@ class CheckpointFolder {
     /// half-written. Throws Error(bad_input) with the cause. Blocks.
     void prepare() const;
 
-    /// Writes a checkpoint and removes those that are too old. Sections of the length of the parameters are
+    /// Writes a checkpoint, moves those of later steps aside (`.old-1`) and removes those that are too old. Sections of the length of the parameters are
     /// written tensor by tensor under the layout's names ("optimizer/first_moment/<name>"), others as one
     /// flat tensor. Blocks (disk): call it on a worker thread.
     /// Throws Error(system) naming the file, Error(invalid_argument) if layout and parameters do not fit, or
@@ -83,7 +83,8 @@ class CheckpointFolder {
 
   private:
     void move_aside(const std::filesystem::path& file) const;
-    void remove_old(Step newest) const;
+    void leave_later_ones(Step newest) const;
+    void remove_old() const;
     std::optional<Step> newest_intact(std::string& causes) const;
 
     std::filesystem::path folder_;

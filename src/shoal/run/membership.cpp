@@ -52,6 +52,7 @@ class Membership::Watched final : public net::Network {
     void disconnect(const PeerId& peer, const std::string& reason) override {
         inner_.disconnect(peer, reason);
     }
+    void mark_useful(const PeerId& peer) override { inner_.mark_useful(peer); }
     void set_resolver(net::AddressResolver resolver) override { inner_.set_resolver(std::move(resolver)); }
 
   private:
@@ -169,13 +170,15 @@ awaitable<void> Membership::until_refused() {
 
 awaitable<void> Membership::until_admitted() {
     while (!ended_ && !is_established()) {
+        TimePoint patience = TimePoint::never();
         if (!is_undecided()) {
             if (!is_outnumbered()) co_return;
         } else {
             if (!undecided_until_) undecided_until_ = clock_.now() + kUndecided;
             if (clock_.now() >= *undecided_until_) co_return;
+            patience = *undecided_until_;
         }
-        co_await until_change(undecided_until_.value_or(TimePoint::never()));
+        co_await until_change(patience);
     }
 }
 

@@ -217,7 +217,7 @@ void add_peer_fields(std::vector<Field>& all) {
         .add("peer_timeout", &NetworkSection::peer_timeout, own,
              range(Bound::closed, 0.2, 3600, Bound::closed), "seconds of silence until a peer counts as lost")
         .add("maximum_unread", &NetworkSection::maximum_unread, own, between(0, 1 << 20),
-             "MiB held for all other peers together; 0: an eighth of the memory, 256 at least");
+             "MiB held for all other peers together; 0: an eighth of the memory, 512 at least");
     SectionFields(all, "peer", &RunDefinition::peer)
         .add("name", &PeerSection::name, own, plain_name(24), "for humans; empty: a part of the PeerId",
              "--name")

@@ -43,9 +43,9 @@ void Invariants::on_step(std::size_t node, Step step, const Fingerprint& digest)
     if (is_new) return;
     ++comparisons_;
     if (first->second.first == digest) return;
-    of_one_history_.push_back(fmt::format("step {} has two results: {} has {}, {} has {}", value(step),
-                                          name(first->second.second), short_digest(first->second.first),
-                                          name(node), short_digest(digest)));
+    of_one_history(fmt::format("step {} has two results: {} has {}, {} has {}", value(step),
+                               name(first->second.second), short_digest(first->second.first), name(node),
+                               short_digest(digest)));
 }
 
 void Invariants::on_round(std::size_t node, Step step, const Verdict& verdict) {
@@ -67,8 +67,9 @@ void Invariants::on_round(std::size_t node, Step step, const Verdict& verdict) {
     if (is_new) return on_new_round(round);
     ++comparisons_;
     if (first->second.verdict.digest != verdict.digest || !same_contributors(first->second.verdict, verdict))
-        always_.push_back(fmt::format("{} and {} disagree about what was averaged in the round of step {}",
-                                      name(first->second.node), name(node), value(step)));
+        violations_.push_back(
+            fmt::format("{} and {} disagree about what was averaged in the round of step {}",
+                        name(first->second.node), name(node), value(step)));
 }
 
 void Invariants::on_new_round(const Round& round) {
@@ -83,7 +84,7 @@ void Invariants::count_samples(const Round& round, const Contributor& contributo
         for (const std::vector<std::uint64_t>& contribution : found->second)
             if (static_cast<double>(contribution.size()) == contributor.weight) samples = &contribution;
     if (samples == nullptr) {
-        always_.push_back(
+        violations_.push_back(
             fmt::format("the round of step {} counts {} samples of peer {}, which never contributed them",
                         value(round.step), contributor.weight, contributor.peer.short_name()));
         return;
@@ -91,11 +92,14 @@ void Invariants::count_samples(const Round& round, const Contributor& contributo
     for (const std::uint64_t sample : *samples) {
         const auto [before, is_new] = used_.try_emplace(sample, round.step);
         if (is_new) continue;
-        of_one_history_.push_back(fmt::format("a sample of peer {} stands behind step {} and step {}",
-                                              contributor.peer.short_name(), value(before->second),
-                                              value(round.step)));
+        of_one_history(fmt::format("a sample of peer {} stands behind step {} and step {}",
+                                   contributor.peer.short_name(), value(before->second), value(round.step)));
         return;
     }
+}
+
+void Invariants::of_one_history(std::string violation) {
+    if (!may_have_two_histories()) violations_.push_back(std::move(violation));
 }
 
 bool Invariants::may_have_two_histories() const {
@@ -109,8 +113,7 @@ bool Invariants::may_have_two_histories() const {
 }
 
 std::vector<std::string> Invariants::violations() const {
-    std::vector<std::string> all = always_;
-    if (!may_have_two_histories()) all.insert(all.end(), of_one_history_.begin(), of_one_history_.end());
+    std::vector<std::string> all = violations_;
     for (std::size_t i = 0; i < swarm_.nodes.size(); ++i)
         if (const std::string& failure = swarm_.nodes[i]->failure; !failure.empty())
             all.push_back(name(i) + " stopped training: " + failure);

@@ -8,8 +8,8 @@
 // That nobody waits for ever and that progress resumes is the explorer's to see (explorer.h).
 //
 // A swarm that loses its quorum for longer than lost_quorum_timeout, and newcomers that hear only of each
-// other, may begin a second history (docs/algorithms.md): then the first and the third hold within each
-// alone, and are not looked at.
+// other, may begin a second history (docs/algorithms.md): from then on the first and the third hold within
+// each alone, and are not looked at.
 //
 // Thread: the one of the simulation.
 #pragma once
@@ -59,6 +59,7 @@ class Invariants {
     void on_round(std::size_t node, Step step, const collective::Verdict& verdict);
     void on_new_round(const Round& round);
     void count_samples(const Round& round, const collective::Contributor& contributor);
+    void of_one_history(std::string violation);
     std::string name(std::size_t node) const;
 
     Swarm& swarm_;
@@ -67,8 +68,7 @@ class Invariants {
     std::map<Step, std::pair<Fingerprint, std::size_t>> steps_;  ///< the first result, and whose
     std::map<collective::RoundId, Round> rounds_;
     std::unordered_map<std::uint64_t, Step> used_;  ///< sample: the step that it stands behind
-    std::vector<std::string> always_;               ///< violations
-    std::vector<std::string> of_one_history_;       ///< violations, unless there may be two
+    std::vector<std::string> violations_;
     std::uint64_t comparisons_ = 0, failed_ = 0;
 };
 

@@ -30,6 +30,7 @@ class SimulatedNetwork final : public net::Network {
     void disconnect(const PeerId& peer, const std::string& reason) override {
         host_->disconnect(peer, reason);
     }
+    void mark_useful(const PeerId&) override {}  // there is room for everybody
     void set_resolver(net::AddressResolver resolver) override { host_->set_resolver(std::move(resolver)); }
 
   private:
