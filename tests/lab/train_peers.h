@@ -74,13 +74,15 @@ class Train : public testing::Test {
         const std::string line = peer.line_with(", port ");
         return line.substr(line.rfind(' ') + 1);
     }
+    /// Of what a peer has printed; -1 before the first.
+    static std::int64_t last_step(const std::string& text) {
+        const std::string word = "\nstep ";
+        const std::size_t place = text.rfind(word);
+        return place == std::string::npos ? -1 : std::atoll(text.c_str() + place + word.size());
+    }
     /// Until its newest line is of this step or a later one: a peer may download a state and leave steps out.
     static void wait_for_step(Program& peer, std::int64_t step) {
-        const auto has_come = [step](const std::string& text) {
-            const std::string word = "\nstep ";
-            const std::size_t place = text.rfind(word);
-            return place != std::string::npos && std::atoll(text.c_str() + place + word.size()) >= step;
-        };
+        const auto has_come = [step](const std::string& text) { return last_step(text) >= step; };
         peer.wait_for(has_come, "came to step " + std::to_string(step));
     }
     static std::string seed_port(Program& seed) {

@@ -286,6 +286,29 @@ TEST_F(Train, a_frozen_peer_shows_as_silent_from_outside) {
     b->signal(SIGKILL);
 }
 
+TEST_F(Train, a_peer_that_is_frozen_for_ever_holds_up_nobody) {
+    auto peers = start_three();
+    for (auto& peer : peers) peer->line_with("by 3 peers");
+    peers[1]->signal(SIGSTOP);  // it is never continued
+    const std::int64_t then = last_step(peers[0]->output());
+    for (const std::size_t other : {0U, 2U}) wait_for_step(*peers[other], then + 25);
+    for (const std::size_t other : {0U, 2U}) {
+        peers[other]->signal(SIGTERM);
+        EXPECT_EQ(peers[other]->wait(), 0) << peers[other]->errors();
+    }
+    std::map<std::int64_t, std::string> digests;
+    for (const auto& step : events("a", "step")) digests[step["step"]] = step["digest"];
+    int compared = 0;
+    for (const auto& step : events("c", "step")) {
+        const auto same = digests.find(step["step"]);
+        if (same == digests.end()) continue;
+        ++compared;
+        EXPECT_EQ(step["digest"], same->second) << "at step " << step["step"];
+    }
+    EXPECT_GE(compared, 20);
+    peers[1]->signal(SIGKILL);
+}
+
 TEST_F(Train, the_doctor_finds_what_train_would_refuse_of_a_model) {
     make_script(folder_ / "shapes.pt", "return self.head(images).mean()");
     make_script(folder_ / "good.pt", "return self.head.weight.sum() * images.mean()");
