@@ -474,13 +474,37 @@ TEST_F(Book, WaitsForANewcomerThatAsksButNotLongAndNotOften) {
     EXPECT_FALSE(ready_by());
     arriving.waiting = true;
     hear(arriving, 2);
-    EXPECT_EQ(ready_by(), asked + 10s);
-    now_ = now_ + 59s;
+    EXPECT_EQ(ready_by(), asked + 30s);
+    now_ = now_ + 179s;
     hear(arriving, 3);
-    EXPECT_EQ(ready_by(), asked + 10s);
+    EXPECT_EQ(ready_by(), asked + 30s);
     now_ = now_ + 1s;
     hear(arriving, 4);
-    EXPECT_EQ(ready_by(), asked + 70s);
+    EXPECT_EQ(ready_by(), asked + 210s);
+}
+
+TEST_F(Book, WaitsForAllNewcomersThatAskNoLongerThanForOne) {
+    const auto latest = [&] {
+        TimePoint latest{};
+        for (const ExpectedPeer& one : book_.expected(Step{5}, now_, [](const Progress&) { return false; }))
+            latest = std::max(latest, one.ready_by);
+        return latest;
+    };
+    const TimePoint asked = now_;
+    for (std::uint64_t key = 2; key < 40; ++key) {  // one after the other, every 4 seconds
+        Progress arriving = newcomer(key, 3);
+        arriving.waiting = true;
+        hear(arriving, 1);
+        EXPECT_LE(latest(), asked + 30s);
+        if (key < 5) EXPECT_EQ(latest(), asked + 30s);
+        now_ = now_ + 4s;
+    }
+    ASSERT_LE(now_, asked + 180s);
+    Progress arriving = newcomer(40, 3);
+    arriving.waiting = true;
+    now_ = asked + 180s;
+    hear(arriving, 1);
+    EXPECT_EQ(latest(), asked + 210s);
 }
 
 }  // namespace

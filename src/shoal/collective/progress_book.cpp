@@ -19,8 +19,9 @@ constexpr std::size_t kRememberedClaims = 64;
 
 // A newcomer whose download takes longer than a step would chase the swarm for ever. It may ask (by a record
 // that says 'waiting' but not 'training', with the step that it downloads) that the round of that step waits
-// for it: for so long, and so often, that nobody can slow down the swarm much by asking.
-constexpr Duration kGrant = std::chrono::seconds(10), kBetweenGrants = std::chrono::seconds(60);
+// for it. All newcomers together are waited for so long, and so often, that nobody can slow down the swarm
+// much by asking, under however many keys.
+constexpr Duration kGrant = std::chrono::seconds(30), kBetweenGrants = std::chrono::seconds(180);
 
 // After so many broken promises in a row a peer is not waited for at all. One is forgiven after a while, so
 // that a peer whose machine was busy finds back, and one that does this on purpose gains little.
@@ -79,12 +80,15 @@ bool ProgressBook::accept(const ProgressRecord& record, Source source, Duration 
     entry.progress.samples = plausible_samples(record.progress, at_step, settings_.target_batch_size);
     remember_claim(entry.claims, record.progress);
     entries_[peer] = std::move(entry);
-    if (asks_to_be_waited_for(record.progress)) {
-        const auto grant = grants_.find(peer);
-        if (grant == grants_.end() || grant->second + kBetweenGrants <= now) grants_[peer] = now;
-    }
+    if (asks_to_be_waited_for(record.progress)) grant(peer, now);
     judge(now);
     return true;
+}
+
+void ProgressBook::grant(const PeerId& peer, TimePoint now) {
+    if (!grant_ || grant_->since + kBetweenGrants <= now) grant_ = Grant{now, {}};
+    if (now < grant_->since + kGrant)
+        grant_->peers.insert(peer);  // those who come together are waited for once
 }
 
 void ProgressBook::remember_claim(Claims& claims, const Progress& progress) {
@@ -180,7 +184,6 @@ bool ProgressBook::sweep(TimePoint now) {
     last_now_ = now;
     const std::size_t removed =
         std::erase_if(entries_, [&](const auto& e) { return e.second.expires <= now; });
-    std::erase_if(grants_, [&](const auto& e) { return e.second + kBetweenGrants <= now; });
     std::erase_if(tombstones_, [&](const auto& e) { return e.second.until <= now; });
     const std::size_t trusted = std::erase_if(doubted_, [&](const auto& e) { return e.second <= now; });
     if (removed + trusted == 0) return false;
@@ -248,9 +251,7 @@ std::vector<ExpectedPeer> ProgressBook::expected(
         if (entry.expires <= now || unreachable(progress)) continue;
         const bool helper = progress.role == Role::auxiliary && value(progress.step) <= value(step);
         const bool trainer = progress.role != Role::auxiliary && progress.training && progress.step == step;
-        const auto grant = grants_.find(peer);
-        const bool newcomer =
-            asks_to_be_waited_for(progress) && progress.step <= step && grant != grants_.end();
+        const bool newcomer = asks_to_be_waited_for(progress) && progress.step <= step && is_granted(peer);
         if (!helper && !trainer && !newcomer) continue;
         const bool has_speed = progress.micro_batch_seconds > 0;
         const double work = has_speed ? kFactor * progress.micro_batch_seconds : kFirstMicroBatch;
@@ -267,7 +268,7 @@ std::vector<ExpectedPeer> ProgressBook::expected(
         ExpectedPeer one;
         one.peer = peer;
         one.role = progress.role;
-        one.ready_by = newcomer ? grant->second + kGrant : since + from_seconds(patience);
+        one.ready_by = newcomer ? grant_->since + kGrant : since + from_seconds(patience);
         all.push_back(one);
     }
     return all;

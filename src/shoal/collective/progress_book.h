@@ -5,6 +5,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -95,6 +96,14 @@ class ProgressBook {
     bool bury(const PeerId& peer, bool left);
     static void remember_claim(Claims& claims, const Progress& progress);
 
+    /// The swarm waits for newcomers that have asked for it.
+    struct Grant {
+        TimePoint since;
+        std::set<PeerId> peers;
+    };
+    bool is_granted(const PeerId& peer) const { return grant_ && grant_->peers.contains(peer); }
+    void grant(const PeerId& peer, TimePoint now);
+
     PeerId self_;
     ProgressSettings settings_;
     Progress own_;
@@ -104,8 +113,7 @@ class ProgressBook {
     std::map<PeerId, Strikes> strikes_;
     std::map<PeerId, Step> left_at_;  ///< of the newest goodbye, with which a peer left the rounds of a step
     std::map<PeerId, TimePoint> doubted_;
-    std::map<PeerId, TimePoint>
-        grants_;  ///< newcomers that asked the swarm to wait for them, and when it began to
+    std::optional<Grant> grant_;  ///< the newest
     SwarmView view_;
     std::optional<TimePoint> full_since_;
     TimePoint last_now_;  ///< of the newest call that brought one; for bury() and judge()
