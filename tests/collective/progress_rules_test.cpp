@@ -485,10 +485,10 @@ TEST_F(Book, WaitsForANewcomerThatAsksButNotLongAndNotOften) {
 
 TEST_F(Book, WaitsForAllNewcomersThatAskNoLongerThanForOne) {
     const auto latest = [&] {
-        TimePoint latest{};
+        TimePoint until{};
         for (const ExpectedPeer& one : book_.expected(Step{5}, now_, [](const Progress&) { return false; }))
-            latest = std::max(latest, one.ready_by);
-        return latest;
+            until = std::max(until, one.ready_by);
+        return until;
     };
     const TimePoint asked = now_;
     for (std::uint64_t key = 2; key < 40; ++key) {  // one after the other, every 4 seconds
@@ -496,7 +496,9 @@ TEST_F(Book, WaitsForAllNewcomersThatAskNoLongerThanForOne) {
         arriving.waiting = true;
         hear(arriving, 1);
         EXPECT_LE(latest(), asked + 30s);
-        if (key < 5) EXPECT_EQ(latest(), asked + 30s);
+        if (key < 5) {
+            EXPECT_EQ(latest(), asked + 30s);
+        }
         now_ = now_ + 4s;
     }
     ASSERT_LE(now_, asked + 180s);
