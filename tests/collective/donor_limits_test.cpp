@@ -18,13 +18,14 @@ StateRequest a_request(StateRequest::What what, std::uint64_t number) {
 
 /// What one stranger saw.
 struct Seen {
+    bool stays_when_refused = false;
     int refusals = 0, offers = 0, chunks = 0;
     std::string refusal;             ///< the last
     std::optional<TimePoint> ended;  ///< when the session did
 };
 
-/// Begins one session, asks for the first chunk every so often (or says only that it stays), and leaves when
-/// it is refused.
+/// Begins one session, asks for the first chunk every so often (or says only that it stays), and leaves
+/// when it is refused, as a rule.
 awaitable<void> visit(sim::Peer who, PeerId donor, std::uint64_t minimum, StateRequest::What what,
                       Duration every, std::shared_ptr<Seen> seen) {
     try {
@@ -43,7 +44,8 @@ awaitable<void> visit(sim::Peer who, PeerId donor, std::uint64_t minimum, StateR
         }
         if (answer.what == StateAnswer::What::offer) ++seen->offers;
         bytes = encode_state_request(a_request(what, 0));
-        while (answer.what != StateAnswer::What::refusal && every > Duration::zero()) {
+        const bool leaves = answer.what == StateAnswer::What::refusal && !seen->stays_when_refused;
+        while (!leaves && every > Duration::zero()) {
             co_await who.clock->sleep_for(every);
             co_await stream->write(bytes, ByteView());
             if (what != StateRequest::What::chunk) continue;
@@ -141,15 +143,21 @@ TEST_F(DonorAmongStrangers, ASessionEndsThoughItAsksForTheSameChunkAgainAndAgain
     ASSERT_TRUE(idle->ended);
 }
 
-TEST_F(DonorAmongStrangers, WhoIsRefusedAndStaysHoldsNoPlace) {
-    for (int i = 0; i < 200; ++i) {
-        auto seen = std::make_shared<Seen>();
+TEST_F(DonorAmongStrangers, WhoIsRefusedAndStaysHoldsNoPlaceAndIsSoonGone) {
+    const auto seen = std::make_shared<Seen>();
+    seen->stays_when_refused = true;
+    for (std::size_t i = 0; i < kMaximumSessions; ++i) {
         strangers_.push_back(world_.add_peer());
         tasks_.spawn(visit(strangers_.back(), donor_.peer.id, 100, StateRequest::What::stay, 1s, seen));
     }
-    run_for(500ms);
+    run_for(1s);
+    EXPECT_EQ(static_cast<std::size_t>(seen->refusals), kMaximumSessions);
     const sim::Peer newcomer = world_.add_peer();
     expect_same(download(newcomer, {donor_.peer.id}), *donor_.held);
+    EXPECT_LT(report_.seconds, 1);
+    EXPECT_FALSE(seen->ended);
+    run_for(kLongestRefusal + 1s);
+    EXPECT_TRUE(seen->ended);
 }
 
 TEST_F(DonorAmongStrangers, KeysThatTakeAllPlacesAgainAndAgainKeepNobodyOut) {
