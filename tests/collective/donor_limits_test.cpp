@@ -129,6 +129,32 @@ TEST_F(DonorAmongStrangers, CopiesNowAndThenThoughOneKeyAsksForEveryStep) {
     EXPECT_LE(report_.seconds, seconds(kCopyEvery) + 1);
 }
 
+TEST_F(DonorAmongStrangers, AReceiverOnASlowLineKeepsItsStateWhileAStrangerHoldsEveryStep) {
+    const StatePointer state = some_state(7, 0, 250'000);
+    const Donor donor = add_donor(state);
+    sim::HostSettings line;
+    line.download_rate = 30e3;
+    const sim::Peer slow = world_.add_peer(line);
+    StatePointer got;
+    auto download_slowly = [&]() -> awaitable<void> {
+        const std::vector<PeerId> from(1, donor.peer.id);
+        got = co_await downloading(slow, from, 7, report_);
+    };
+    tasks_.spawn(download_slowly());
+    for (int step = 8; step < 20; ++step) {
+        run_for(kCopyEvery);
+        *donor.held = some_state(step, 0, 100);
+        strangers_.push_back(world_.add_peer());
+        const auto seen = std::make_shared<Seen>();
+        tasks_.spawn(visit(strangers_.back(), donor.peer.id, static_cast<std::uint64_t>(step),
+                           StateRequest::What::stay, 5s, seen));
+    }
+    EXPECT_GE(*donor.copies, 10);
+    ASSERT_TRUE(world_.simulation().run_until([&] { return got != nullptr; }, 10s));
+    expect_same(got, state);
+    EXPECT_NEAR(report_.seconds, 1e6 / 30e3, 3);
+}
+
 TEST_F(DonorAmongStrangers, ASessionEndsThoughItAsksForTheSameChunkAgainAndAgain) {
     const double begin = now();
     const auto seen = come(7, StateRequest::What::chunk, 1s);

@@ -74,12 +74,13 @@ class SessionPlaces {
     PlacePointer take(const PeerId& receiver, TimePoint now, std::function<void()> end, std::string& why_not);
     /// The receiver took so many bytes that it had not had in this session.
     static void earn(Place& place, std::size_t new_bytes, TimePoint now);
+    /// How long its receiver has idled; less than nothing if it took more than it had to.
+    static Duration idling(const Place& place, TimePoint now);
     /// Nothing happens if another has taken the place.
     void give_back(const PlacePointer& place, TimePoint now);
     std::size_t taken() const { return places_.size(); }
 
   private:
-    static Duration idling(const Place& place, TimePoint now);
     Duration idling(const PeerId& receiver, TimePoint now) const;
     void remember(const Place& place, TimePoint now);
 

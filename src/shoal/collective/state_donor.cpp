@@ -26,7 +26,7 @@ void check_transfer_settings(const StateTransferSettings& settings) {
 
 namespace {
 
-constexpr std::size_t kMaximumSnapshots = 4;    ///< in memory at once; the session of an older one ends
+constexpr std::size_t kMaximumSnapshots = 4;    ///< in memory at once; sessions of others end
 constexpr Duration kFirstRequest = 10s;         ///< whoever opens a session has something to ask for
 constexpr Duration kIdleSession = 30s;          ///< a receiver that says nothing this long has gone
 constexpr Duration kLongestPreparation = 120s;  ///< a micro-batch has to end first, and the copy be made
@@ -41,12 +41,13 @@ struct Snapshot {
 using SnapshotPointer = std::shared_ptr<const Snapshot>;
 
 /// One stream, and when it ends at the latest.
-struct Session {
+struct Session : std::enable_shared_from_this<Session> {
     net::StreamPointer stream;
     SessionPlaces::PlacePointer place;
     TimePoint ends;
-    std::vector<bool> sent;  ///< chunks
-    std::string refusal;     ///< with which it ends
+    SnapshotPointer snapshot;  ///< that was offered, unless it had to make room
+    std::vector<bool> sent;    ///< chunks
+    std::string refusal;       ///< with which it ends
 };
 
 class DonorCore : public std::enable_shared_from_this<DonorCore> {
@@ -101,7 +102,8 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
         if (!session->refusal.empty()) co_await self->refuse(*session);
     }
 
-    void session_ended(const Session& session) {
+    void session_ended(Session& session) {
+        session.snapshot.reset();
         places_.give_back(session.place, clock_.now());
         last_end_ = clock_.now();
         if (places_.taken() > 0 || ended_ || drops_) return;
@@ -186,12 +188,12 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
         offer.offer.total_bytes = snapshot->manifest.total_bytes();
         co_await send(session, std::move(offer), Bytes());
         bool first_chunk = true;
-        const auto held = std::make_shared<SnapshotPointer>(std::move(snapshot));
-        held_.push_back(held);
+        session.snapshot = std::move(snapshot);
+        served_.push_back(session.weak_from_this());
         while (!ended_) {
             const std::optional<net::Message> message = co_await next_request(session);
             if (!message) co_return;
-            snapshot = *held;
+            snapshot = session.snapshot;
             if (!snapshot) {
                 session.refusal = std::string(kBusy) + ": it has newer states to serve, begin again";
                 co_return;
@@ -207,7 +209,7 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
             } else if (request.what == StateRequest::What::begin) {
                 throw Error(ErrorKind::protocol_violation, "began its download twice", receiver.short_name());
             }
-            snapshot.reset();  // while it waits for a request, only held_ keeps it
+            snapshot.reset();  // while it waits for a request, only the session keeps it
         }
     }
 
@@ -302,7 +304,7 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
             copies_.hashed(clock_.now() - begin, clock_.now());
             failure_.clear();
             newest_ = std::move(snapshot);
-            drop_oldest_snapshots();
+            drop_snapshots_of_idlers();
         } catch (...) {
             failure_ = describe(std::current_exception());
             if (is_cancellation(std::current_exception())) throw;
@@ -312,17 +314,26 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
         changed_.notify();
     }
 
-    /// Sessions that still hold one beyond kMaximumSnapshots, the newest included, lose it.
-    void drop_oldest_snapshots() {
-        std::erase_if(held_, [](const auto& weak) { return weak.expired(); });
+    /// Sessions that still hold one beyond kMaximumSnapshots, the newest included, lose it: not those that
+    /// take what they came for, or receivers on slow lines never came to an end while strangers want copies.
+    void drop_snapshots_of_idlers() {
+        std::vector<std::shared_ptr<Session>> holders;
+        std::erase_if(served_, [](const auto& weak) { return weak.expired(); });
+        for (auto weak = served_.rbegin(); weak != served_.rend(); ++weak) {  // the newest sessions first
+            const std::shared_ptr<Session> session = weak->lock();
+            if (session->snapshot) holders.push_back(session);
+        }
+        const TimePoint now = clock_.now();
+        std::stable_sort(holders.begin(), holders.end(), [now](const auto& a, const auto& b) {
+            return SessionPlaces::idling(*a->place, now) < SessionPlaces::idling(*b->place, now);
+        });
         std::set<SnapshotPointer> kept{newest_};
-        for (auto weak = held_.rbegin(); weak != held_.rend(); ++weak) {  // the newest sessions first
-            const std::shared_ptr<SnapshotPointer> held = weak->lock();
-            if (!*held || kept.contains(*held)) continue;
+        for (const std::shared_ptr<Session>& session : holders) {
+            if (kept.contains(session->snapshot)) continue;
             if (kept.size() < kMaximumSnapshots)
-                kept.insert(*held);
+                kept.insert(session->snapshot);
             else
-                held->reset();
+                session->snapshot.reset();
         }
     }
 
@@ -351,10 +362,10 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
     std::string failure_;           ///< of the last make(), if it failed
     CopyBudget copies_;
     SessionPlaces places_;
-    std::size_t refusals_ = 0;                        ///< under way
-    std::list<std::weak_ptr<SnapshotPointer>> held_;  ///< by sessions, in the order of their offers
-    TimePoint last_end_;                              ///< of a session
-    bool drops_ = false;                              ///< exactly while a drop_snapshot() runs
+    std::size_t refusals_ = 0;                  ///< under way
+    std::list<std::weak_ptr<Session>> served_;  ///< in the order of their offers
+    TimePoint last_end_;                        ///< of a session
+    bool drops_ = false;                        ///< exactly while a drop_snapshot() runs
     bool ended_ = false;
     Signal changed_;
     TaskGroup tasks_;
