@@ -34,7 +34,8 @@ class Liar {
         transfer.run = sim::kSimulatedRun;
         transfer.chunk_bytes = swarm.settings.state_chunk_bytes;
         donor_ = make_state_donor(
-            *peer_.network, *peer_.clock, transfer, [this] { return make_state(state()); }, Log());
+            *peer_.network, *peer_.clock, transfer, [this] { return make_state(state()); },
+            [this] { return lie.step; }, Log());
     }
 
     const PeerId& id() const { return peer_.id; }

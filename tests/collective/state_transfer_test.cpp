@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <limits>
 
+#include "shoal/collective/donor_limits.h"
 #include "shoal/net/rpc.h"
 
 namespace shoal::collective {
@@ -405,7 +406,9 @@ class LingeringReceivers : public TransferWorld, public ::testing::Test {
   protected:
     LingeringReceivers() : TransferWorld(3) {
         provide_ = [step = step_, made = made_] { return count_states(step, made); };
-        donor_ = make_state_donor(*giver_.network, *giver_.clock, settings(), provide_, Log());
+        StepTeller own_step = [step = step_] { return static_cast<Step>(*step); };
+        donor_ = make_state_donor(*giver_.network, *giver_.clock, settings(), provide_, std::move(own_step),
+                                  Log());
     }
     ~LingeringReceivers() override {
         tasks_.cancel();
@@ -415,7 +418,7 @@ class LingeringReceivers : public TransferWorld, public ::testing::Test {
     void begin(const sim::Peer& receiver) {
         ++*step_;
         tasks_.spawn(linger(*receiver.network, *receiver.clock, giver_.id, *step_));
-        world_.simulation().run_for(1s);
+        world_.simulation().run_for(kCopyEvery + 1s);
     }
     std::size_t states_in_memory() const {
         return static_cast<std::size_t>(

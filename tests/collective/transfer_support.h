@@ -60,8 +60,9 @@ class TransferWorld {
                     std::make_shared<int>(0), nullptr};
         StateProvider provide = [held = donor.held, copies = donor.copies, clock = donor.peer.clock,
                                  copy_time] { return give(held, copies, *clock, copy_time); };
-        donor.donor =
-            make_state_donor(*donor.peer.network, *donor.peer.clock, settings(), std::move(provide), Log());
+        StepTeller own_step = [held = donor.held] { return *held ? (*held)->step : Step{7}; };
+        donor.donor = make_state_donor(*donor.peer.network, *donor.peer.clock, settings(), std::move(provide),
+                                       std::move(own_step), Log());
         return donor;
     }
 

@@ -41,15 +41,19 @@ struct DownloadReport {
     std::vector<PeerId> pretenders;
 };
 
-/// Serves states to others. `provide` is asked for the newest state when somebody wants one, and only then is
-/// it copied and hashed; the copy is kept while downloads of it are running or it is the newest.
+/// Serves states to others. `provide` is asked for the newest state when somebody wants a later one than that
+/// which was copied last, and only then is it copied and hashed; the copy is kept while downloads of it are
+/// running or it is the newest. `own_step` tells the step of the state that `provide` would give now, and
+/// costs nothing: no copy is made for whoever wants a later one. What strangers can claim: donor_limits.h.
 class StateDonor {
   public:
     virtual ~StateDonor() = default;
 };
 using StateProvider = std::function<awaitable<StatePointer>()>;
+using StepTeller = std::function<Step()>;
 std::shared_ptr<StateDonor> make_state_donor(net::Network& network, Clock& clock,
-                                             StateTransferSettings settings, StateProvider provide, Log log);
+                                             StateTransferSettings settings, StateProvider provide,
+                                             StepTeller own_step, Log log);
 
 /// Downloads the state of at least `minimum_step` on whose root most of the given donors agree (ties: the
 /// root that the lowest PeerId names).

@@ -45,7 +45,11 @@ awaitable<void> Trainer::run(Step start) {
     tensors_ = compute_.tensor_sizes();
     digest_ = co_await compute_.digest();
     StateProvider provide = [weak = weak_from_this()] { return snapshot(weak); };
-    donor_ = make_state_donor(network_, clock_, transfer_, std::move(provide), log_);
+    StepTeller own_step = [weak = weak_from_this()] {
+        const auto self = weak.lock();
+        return self ? self->step_ : Step{};
+    };
+    donor_ = make_state_donor(network_, clock_, transfer_, std::move(provide), std::move(own_step), log_);
     co_await progress_.start();
     co_await join_run();
     training_ = true;
