@@ -63,13 +63,18 @@ bool ProgressBook::accept(const ProgressRecord& record, Source source, Duration 
     if (known != entries_.end() && record.sequence <= known->second.sequence) {
         if (record.sequence == known->second.sequence)  // the same words, said again: it is still there
             known->second.expires = std::max(known->second.expires, expires);
-        return false;
+        if (source == Source::directory || known->second.has_spoken) return false;
+        known->second.has_spoken = true;
+        judge(now);
+        return true;
     }
     tombstones_.erase(peer);
 
     Entry entry{record.progress, record.progress.samples, record.sequence, now, expires, std::nullopt, {}};
+    entry.has_spoken = source == Source::connection;
     if (known != entries_.end()) {
         Entry& before = known->second;
+        entry.has_spoken = entry.has_spoken || before.has_spoken;
         entry.claims = std::move(before.claims);
         entry.at_step_since = before.progress.step == record.progress.step ? before.at_step_since
                                                                            : std::optional(before.received);
@@ -225,9 +230,23 @@ std::vector<Progress> ProgressBook::peers() const {
     return all;
 }
 
+bool ProgressBook::has_company(TimePoint now) const {
+    constexpr std::ptrdiff_t kCompany = 2;
+    return std::count_if(entries_.begin(), entries_.end(), [&](const auto& known) {
+               const Progress& progress = known.second.progress;
+               return known.second.has_spoken && progress.training && progress.role != Role::auxiliary &&
+                      !doubts(known.first, now);
+           }) >= kCompany;
+}
+
 void ProgressBook::judge(TimePoint now) {
     const std::vector<Progress> live = peers();
-    const auto doubted = [&](const PeerId& peer) { return doubts(peer, now); };
+    const bool company = has_company(now);
+    const auto doubted = [&](const PeerId& peer) {
+        const auto entry = entries_.find(peer);
+        const bool is_hearsay = entry != entries_.end() && !entry->second.has_spoken;
+        return doubts(peer, now) || (company && is_hearsay);
+    };
     std::vector<PeerId> companions = companions_;
     std::erase_if(companions, [this](const PeerId& peer) { return has_left(peer, own_.step); });
     const Step before = view_.step;

@@ -78,6 +78,7 @@ class ProgressBook {
         TimePoint expires;
         std::optional<TimePoint> at_step_since;  ///< unknown for the step at which we first met it
         Claims claims;
+        bool has_spoken = false;  ///< itself, over a connection; else it is known from the directory only
     };
     struct Tombstone {
         std::uint64_t sequence = 0;
@@ -95,6 +96,9 @@ class ProgressBook {
     void judge(TimePoint now);
     bool bury(const PeerId& peer, bool left);
     static void remember_claim(Claims& claims, const Progress& progress);
+    /// True while two peers that train have spoken themselves: whom the directory alone knows counts for
+    /// nothing then. It may have died, and its last record lives on for a while.
+    bool has_company(TimePoint now) const;
 
     /// The swarm waits for newcomers that have asked for it.
     struct Grant {

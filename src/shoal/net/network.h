@@ -139,9 +139,9 @@ class Network {
     /// Drops all connections to a peer (it is banned, or believed dead); its streams end with this reason.
     virtual void disconnect(const PeerId& peer, const std::string& reason) = 0;
 
-    /// The caller knows that this peer does its part (it has taken part in a round, sent good state, was named
-    /// by the user): where places or memory run out, strangers give way to it, and it gives way to nobody. It
-    /// is remembered when its connection ends. Never call it for words alone: keys are free.
+    /// The caller knows that this peer does its part (it has taken part in a round, sent good state, was
+    /// named by the user): where places or memory run out, strangers give way to it, and it gives way to
+    /// nobody. It is remembered when its connection ends. Never call it for words alone: keys are free.
     virtual void mark_useful(const PeerId& peer) = 0;
 
     virtual void set_resolver(AddressResolver resolver) = 0;

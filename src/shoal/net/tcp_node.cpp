@@ -179,7 +179,8 @@ std::optional<std::string> TcpNode::admit(const PeerId& peer, const Greeting& th
         found != connections_.end() && std::count_if(found->second.begin(), found->second.end(), same) >=
                                            static_cast<std::ptrdiff_t>(kConnectionsPerPeer))
         return "has too many connections to the same peer";
-    if (connection_count() >= settings_.maximum_connections && !(useful_.contains(peer) && displace_stranger()))
+    if (connection_count() >= settings_.maximum_connections &&
+        !(useful_.contains(peer) && displace_stranger()))
         return "is full: " + std::to_string(settings_.maximum_connections) + " connections";
     return std::nullopt;
 }

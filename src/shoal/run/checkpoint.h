@@ -53,11 +53,11 @@ class CheckpointFolder {
     /// half-written. Throws Error(bad_input) with the cause. Blocks.
     void prepare() const;
 
-    /// Writes a checkpoint, moves those of later steps aside (`.old-1`) and removes those that are too old. Sections of the length of the parameters are
-    /// written tensor by tensor under the layout's names ("optimizer/first_moment/<name>"), others as one
-    /// flat tensor. Blocks (disk): call it on a worker thread.
-    /// Throws Error(system) naming the file, Error(invalid_argument) if layout and parameters do not fit, or
-    /// if step and digest are not those of the state.
+    /// Writes a checkpoint, moves those of later steps aside (`.old-1`) and removes those that are too old.
+    /// Sections of the length of the parameters are written tensor by tensor under the layout's names
+    /// ("optimizer/first_moment/<name>"), others as one flat tensor. Blocks (disk): call it on a worker
+    /// thread. Throws Error(system) naming the file, Error(invalid_argument) if layout and parameters do not
+    /// fit, or if step and digest are not those of the state.
     void write(const CheckpointInfo& info, const collective::State& state,
                std::span<const TensorLayout> layout) const;
 
