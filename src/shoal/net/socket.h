@@ -13,7 +13,7 @@ namespace shoal::net {
 using asio::ip::tcp;
 
 /// One read takes up to this much from the system.
-inline constexpr std::size_t kReadBytes = 256 * 1024;
+inline constexpr std::size_t kReadBytes = 64 * 1024;
 
 /// No delay; on paths beyond this machine BBR where the kernel has it, and a short queue of unsent bytes in
 /// the kernel, so that control frames overtake bulk data on slow links; within this machine a short buffer,
