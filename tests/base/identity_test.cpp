@@ -85,6 +85,25 @@ TEST(Verify, NoticesEveryFlippedBitOfASignature) {
     }
 }
 
+TEST(Verify, TakesNothingElseForWhatItFoundGoodBefore) {
+    const KeyPair pair = pair_of(1);
+    const Bytes message = to_bytes("step 17");
+    const Signature signature = pair.sign(message);
+    const auto flip = [](auto bytes, std::size_t bit) {
+        bytes[bit / 8] ^= static_cast<std::uint8_t>(1U << bit % 8);
+        return bytes;
+    };
+    for (int turn = 0; turn < 2; ++turn) {
+        EXPECT_TRUE(verify(pair.public_key(), message, signature));
+        for (std::size_t bit = 0; bit < 8 * signature.size(); ++bit)
+            EXPECT_FALSE(verify(pair.public_key(), message, flip(signature, bit))) << bit;
+        for (std::size_t bit = 0; bit < 8 * message.size(); ++bit)
+            EXPECT_FALSE(verify(pair.public_key(), flip(message, bit), signature)) << bit;
+        for (std::size_t bit = 0; bit < 8 * sizeof(PublicKey); ++bit)
+            EXPECT_FALSE(verify(flip(pair.public_key(), bit), message, signature)) << bit;
+    }
+}
+
 TEST(PeerId, IsTheHashOfThePublicKey) {
     const KeyPair pair = pair_of(1);
     const PeerId id = pair.peer_id();

@@ -69,7 +69,9 @@ class KeyPair final : public Signer {
     std::shared_ptr<const State> state_;
 };
 
-/// True if the signature over the message was made by the owner of the key. Never throws.
+/// True if the signature over the message was made by the owner of the key. Never throws but for want of
+/// memory. Each thread remembers some thousand signatures that were good: asking again costs a hash, 1 us,
+/// not 0.1 ms.
 bool verify(const PublicKey& key, ByteView message, const Signature& signature);
 
 }  // namespace shoal
