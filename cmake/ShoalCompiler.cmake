@@ -37,3 +37,14 @@ endif()
 if(SHOAL_BUILD_FUZZERS)
   add_compile_options(-fsanitize=fuzzer-no-link)  # the rooms tell libFuzzer which branches an input took
 endif()
+
+# shoal_precompile(TARGET): what most files include. Only where SHOAL_PRECOMPILE_HEADERS asks for it: without, the compiler finds
+# out whether every file includes what it uses.
+function(shoal_precompile target)
+  if(SHOAL_PRECOMPILE_HEADERS)
+    target_precompile_headers(${target} PRIVATE
+      <algorithm> <chrono> <functional> <map> <memory> <optional> <random> <span> <string> <vector>
+      <asio/awaitable.hpp> <asio/co_spawn.hpp> <asio/experimental/awaitable_operators.hpp> <asio/io_context.hpp>
+      <asio/redirect_error.hpp> <asio/steady_timer.hpp> <asio/use_awaitable.hpp> ${ARGN})
+  endif()
+endfunction()

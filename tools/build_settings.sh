@@ -2,6 +2,7 @@
 export CCACHE_DIR="$PWD/build/ccache"
 export CCACHE_MAXSIZE=4G
 export CCACHE_BASEDIR="$PWD"
+export CCACHE_SLOPPINESS=pch_defines,time_macros  # precompiled headers are cached, too
 export CCACHE_NOHASHDIR=1  # `run` and `test` share what they compile
 
 # configure_and_build PRESET [TARGET...]: quiet while all is well; ninja prints what failed.

@@ -128,6 +128,29 @@ TEST_F(Book, CountsNoMoreSamplesThanAPeerCanHaveSinceItsStepBegan) {
     EXPECT_EQ(value(book_.view().samples), 80);  // 4 * 10 * (0.6 + 0.4 + 1)
 }
 
+TEST_F(Book, CountsWhatWasComputedBesideTheLastRoundWhereAveragingIsDelayed) {
+    const auto counted = [this](ProgressSettings how) {
+        ProgressBook book(peer(1), how);
+        book.set_own(trainer(1, 5), now_);
+        const auto say = [&](std::int64_t step, std::int64_t samples, std::uint64_t sequence,
+                             Duration after) {
+            ProgressRecord record;
+            record.progress = trainer(2, step, samples);
+            record.progress.samples_per_second = 10;
+            record.sequence = sequence;
+            book.accept(record, ProgressBook::Source::connection, 30s, now_ + after);
+        };
+        say(3, 0, 1, 0s);
+        say(4, 0, 2, 1s);    // it arrives there after the first word of step 3
+        say(5, 900, 3, 9s);  // and there after that of step 4
+        return value(book.view().samples);
+    };
+    ProgressSettings delayed = settings();
+    delayed.delayed = true;
+    EXPECT_EQ(counted(settings()), 4 * 10 * (8 + 1 + 1));
+    EXPECT_EQ(counted(delayed), 4 * 10 * (9 + 1 + 1));
+}
+
 TEST_F(Book, WaitsForASlowPeerButNotForOneThatOnlyTalks) {
     book_.set_own(trainer(1, 5, 1000), now_);  // full from now on
     const TimePoint full_at = now_;

@@ -43,7 +43,10 @@ class Swarm : public sim::Swarm {
             parameters.assign(begin->parameters.begin(), begin->parameters.end());
             momentum.assign(begin->momentum.begin(), begin->momentum.end());
         }
-        std::set<std::uint64_t> used;
+        std::set<std::uint64_t> used, early;
+        for (const NodePointer& node : nodes)
+            if (node->compute) early.insert(node->compute->early.begin(), node->compute->early.end());
+        std::vector<double> before = parameters;  // with them the early samples of a step were computed
         for (std::int64_t step = from; step < settings.last_step; ++step) {
             const std::vector<std::uint64_t> samples = samples_of(static_cast<Step>(step));
             ASSERT_FALSE(samples.empty()) << "nobody averaged step " << step;
@@ -54,12 +57,15 @@ class Swarm : public sim::Swarm {
             }
             for (const std::uint64_t sample : samples)
                 EXPECT_TRUE(used.insert(sample).second) << "a sample counted twice";
+            const std::vector<double> now = parameters;
             for (std::size_t i = 0; i < width; ++i) {
                 double gradient = 0;
-                for (const std::uint64_t sample : samples) gradient += parameters[i] - sim::wanted(sample, i);
+                for (const std::uint64_t sample : samples)
+                    gradient += (early.contains(sample) ? before[i] : now[i]) - sim::wanted(sample, i);
                 momentum[i] = problem.momentum * momentum[i] + gradient / static_cast<double>(samples.size());
                 parameters[i] -= problem.rate * momentum[i];
             }
+            before = now;
         }
         int compared = 0;
         for (const NodePointer& node : nodes) {

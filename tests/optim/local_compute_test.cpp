@@ -14,7 +14,8 @@
 namespace shoal::optim {
 namespace {
 
-/// Two parameters in two tensors; the losses are those that the test gives, one after the other.
+/// Two parameters in two tensors; the losses are those that the test gives, one after the other, and so are
+/// all numbers of the gradients.
 class GivenLosses final : public GradientSource {
   public:
     const ParameterLayout& layout() const override { return layout_; }
@@ -22,7 +23,9 @@ class GivenLosses final : public GradientSource {
     std::span<const float> gradient() override { return gradient_; }
     MicroBatchLoss micro_batch() override {
         ++position_;
-        return {Samples{1}, losses.at(next_++ % losses.size())};
+        const double loss = losses.at(next_++ % losses.size());
+        gradient_.assign(2, static_cast<float>(loss));
+        return {Samples{1}, loss};
     }
     double held_out_loss() override { return 0; }
     std::uint64_t position() const override { return position_; }
@@ -129,6 +132,38 @@ TEST_F(LocalComputeTest, TheHeldStateComesWithThePlaceInTheDataAtWhichItWasReach
     EXPECT_EQ(run(compute_.held_state()).position, 3U) << "the last two are in no state yet";
     EXPECT_TRUE(run(compute_.apply(Step{1}, average)));
     EXPECT_EQ(run(compute_.held_state()).position, 5U);
+}
+
+TEST_F(LocalComputeTest, WhatIsComputedAfterAHoldCountsForTheStepAfterTheNext) {
+    source_.losses = {1, 3, 10, 20};
+    const std::vector<float> average = {1, 1};
+    for (int i = 0; i < 2; ++i) run(compute_.micro_batch());
+    const std::span<const float> mine = run(compute_.contribution());
+    compute_.hold();
+    for (int i = 0; i < 2; ++i) run(compute_.micro_batch());
+    EXPECT_EQ(mine[0], 2) << "valid beyond the micro-batches beside it";
+    EXPECT_TRUE(run(compute_.apply(Step{0}, average)));
+    EXPECT_EQ(run(compute_.held_state()).position, 2U) << "the last two are in no state yet";
+    EXPECT_EQ(run(compute_.contribution())[1], 15);
+    run(compute_.micro_batch());  // 1, and not held any more
+    EXPECT_FLOAT_EQ(run(compute_.contribution())[1], 31.0F / 3);
+}
+
+TEST_F(LocalComputeTest, AfterAReleaseAllCountsForTheNextStep) {
+    source_.losses = {1, 3, 11};
+    run(compute_.micro_batch());
+    for (int round = 0; round < 2; ++round) {
+        compute_.hold();
+        run(compute_.micro_batch());
+        compute_.release();
+    }
+    EXPECT_EQ(run(compute_.contribution())[0], 5);
+    compute_.hold();
+    run(compute_.micro_batch());
+    compute_.discard();
+    EXPECT_EQ(run(compute_.contribution())[0], 0);
+    run(compute_.micro_batch());
+    EXPECT_EQ(run(compute_.contribution())[0], 3);
 }
 
 }  // namespace

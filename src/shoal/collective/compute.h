@@ -51,15 +51,22 @@ class Compute {
     virtual awaitable<MicroBatchResult> micro_batch() = 0;
 
     /// The mean gradient over all samples accumulated so far. Valid until micro_batch(), apply(), discard()
-    /// or load().
+    /// or load(); after hold() also beyond micro_batch().
     virtual awaitable<std::span<const float>> contribution() = 0;
 
+    /// Delayed averaging: what is accumulated now is on its way into the step that follows, so micro-batches
+    /// from now on are kept apart, for the step after it.
+    virtual void hold() = 0;
+
+    /// That step was not taken: what was kept apart since hold() belongs to the same accumulator again.
+    virtual void release() = 0;
+
     /// Takes the optimizer step from `from` to next(from) with the swarm's average, and empties the
-    /// accumulator. Returns false, with the state as it was, if the average or the new parameters are not
-    /// finite.
+    /// accumulator; what was kept apart since hold() is in it then. Returns false, with the state as it was,
+    /// if the average or the new parameters are not finite.
     virtual awaitable<bool> apply(Step from, std::span<const float> average) = 0;
 
-    /// Empties the accumulator.
+    /// Empties the accumulator, and drops what was kept apart.
     virtual void discard() = 0;
 
     /// Fingerprint of parameters and optimizer state. Equal on all peers of the same step.

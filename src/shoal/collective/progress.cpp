@@ -71,6 +71,7 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
     }
 
     void report(Progress own) {
+        if (stopped_) return;  // it would take the place of the goodbye that is on its way
         own.time = clock_.wall_now();
         const bool news = words_.empty() || is_news(book.own(), own);
         book.set_own(std::move(own), clock_.now());

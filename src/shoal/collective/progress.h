@@ -60,6 +60,7 @@ class PerformanceEma {
 struct ProgressSettings {
     std::string run;
     Samples target_batch_size{};
+    bool delayed = false;  ///< peers compute for a step while they average the one before it
     Duration time_to_live = std::chrono::seconds(30);  ///< of a record
     Duration report_interval =
         std::chrono::milliseconds(250);  ///< at most one directory record in this time, newest wins
@@ -105,7 +106,8 @@ class ProgressTracker {
 
     /// Announces this peer and starts to listen to others.
     virtual awaitable<void> start() = 0;
-    /// Says goodbye (an empty record), so that nobody waits for this peer.
+    /// Says goodbye (an empty record), so that nobody waits for this peer. What is reported from then on is
+    /// not said any more.
     virtual awaitable<void> stop() = 0;
 
     /// Replaces what this peer says of itself (peer and time are filled in). Connected peers hear of it at

@@ -70,19 +70,27 @@ bool ProgressBook::accept(const ProgressRecord& record, Source source, Duration 
     }
     tombstones_.erase(peer);
 
-    Entry entry{record.progress, record.progress.samples, record.sequence, now, expires, std::nullopt, {}};
+    Entry entry;
+    entry.progress = record.progress;
+    entry.claimed = record.progress.samples;
+    entry.sequence = record.sequence;
+    entry.received = now;
+    entry.expires = expires;
     entry.has_spoken = source == Source::connection;
     if (known != entries_.end()) {
         Entry& before = known->second;
         entry.has_spoken = entry.has_spoken || before.has_spoken;
         entry.claims = std::move(before.claims);
-        entry.at_step_since = before.progress.step == record.progress.step ? before.at_step_since
-                                                                           : std::optional(before.received);
+        const bool same_step = before.progress.step == record.progress.step;
+        entry.at_step_since = same_step ? before.at_step_since : std::optional(before.received);
+        entry.computes_since = same_step           ? before.computes_since
+                               : settings_.delayed ? before.at_step_since
+                                                   : entry.at_step_since;
         entry.expires = std::max(before.expires, expires);
     }
-    const double at_step =
-        entry.at_step_since ? seconds(now - *entry.at_step_since) : std::numeric_limits<double>::infinity();
-    entry.progress.samples = plausible_samples(record.progress, at_step, settings_.target_batch_size);
+    const double computes_for =
+        entry.computes_since ? seconds(now - *entry.computes_since) : std::numeric_limits<double>::infinity();
+    entry.progress.samples = plausible_samples(record.progress, computes_for, settings_.target_batch_size);
     remember_claim(entry.claims, record.progress);
     entries_[peer] = std::move(entry);
     if (asks_to_be_waited_for(record.progress)) grant(peer, now);

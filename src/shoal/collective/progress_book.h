@@ -77,6 +77,8 @@ class ProgressBook {
         TimePoint received;  ///< when its newest record came
         TimePoint expires;
         std::optional<TimePoint> at_step_since;  ///< unknown for the step at which we first met it
+        /// When it may have begun to compute for the next step; with delayed averaging a step earlier.
+        std::optional<TimePoint> computes_since;
         Claims claims;
         bool has_spoken = false;  ///< itself, over a connection; else it is known from the directory only
     };

@@ -197,13 +197,13 @@ bool judge_batch_full(const SwarmView& view, std::span<const Progress> live, con
 
 // An honest peer may be faster than its own average says (a machine that others used until now), and its
 // records may bunch up on the way: hence the factor and the second.
-Samples plausible_samples(const Progress& claim, double seconds_at_step, Samples target_batch_size) {
+Samples plausible_samples(const Progress& claim, double computes_for, Samples target_batch_size) {
     const auto claimed = static_cast<double>(value(claim.samples));
     double limit = static_cast<double>(value(target_batch_size));
-    if (std::isfinite(seconds_at_step)) {
+    if (std::isfinite(computes_for)) {
         constexpr double kFaster = 4.0, kBunching = 1.0;
         limit = std::min(limit, kFaster * claim.samples_per_second *
-                                    (seconds_at_step + claim.micro_batch_seconds + kBunching));
+                                    (computes_for + claim.micro_batch_seconds + kBunching));
     }
     return static_cast<Samples>(static_cast<std::int64_t>(std::min(claimed, std::ceil(limit))));
 }

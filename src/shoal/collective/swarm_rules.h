@@ -42,9 +42,9 @@ bool judge_batch_full(const SwarmView& view, std::span<const Progress> live, con
                       Samples target_batch_size);
 
 /// How many of the samples that a record claims are counted.
-/// @param seconds_at_step  how long the peer has been at its step, as seen by us; infinite when we do not
-/// know
-Samples plausible_samples(const Progress& claim, double seconds_at_step, Samples target_batch_size);
+/// @param computes_for  seconds that the peer may have computed for its next step, as seen by us; infinite
+/// when we do not know
+Samples plausible_samples(const Progress& claim, double computes_for, Samples target_batch_size);
 
 /// The largest weight of a contribution. Who is honest begins no micro-batch once the batch is full, so it
 /// has less than the target and one micro-batch; a micro-batch that is larger than that counts as this

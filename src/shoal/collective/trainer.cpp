@@ -92,6 +92,10 @@ awaitable<void> Trainer::take_steps() {
 }
 
 awaitable<void> Trainer::accumulate() {
+    return micro_batch(current_);
+}
+
+awaitable<void> Trainer::micro_batch(Accumulated& place) {
     if (settings_.probe) settings_.probe(Phase::compute, step_);
     const TimePoint begin = clock_.now();
     MicroBatchResult result;
@@ -106,8 +110,8 @@ awaitable<void> Trainer::accumulate() {
         observer_.on_trouble(ErrorKind::bad_input,
                              "the gradients of a micro-batch were not finite: it was dropped");
     } else {
-        samples_ += result.samples;
-        loss_sum_ += result.loss * static_cast<double>(value(result.samples));
+        place.samples += result.samples;
+        place.loss_sum += result.loss * static_cast<double>(value(result.samples));
         speed_.update(result.samples, result.seconds > 0 ? result.seconds : took);
     }
     report();
@@ -192,11 +196,50 @@ std::vector<ExpectedPeer> Trainer::expected() const {
     return all;
 }
 
+/// By speeds. More would make that batch larger than it should be.
+bool Trainer::has_its_part_of_the_next_batch() const {
+    const double all = progress_.view().samples_per_second, own = speed_.samples_per_second();
+    const double part = all > own && own > 0 ? own / all : 1;
+    return static_cast<double>(value(ahead_.samples)) >=
+           part * static_cast<double>(value(settings_.target_batch_size));
+}
+
+awaitable<void> Trainer::compute_ahead() {
+    while (!round_is_over_ && !has_its_part_of_the_next_batch()) co_await micro_batch(ahead_);
+}
+
+/// The round, and beside it, where averaging is delayed, the work for the step after it.
+awaitable<Verdict> Trainer::run_round(RoundRequest request) {
+    round_is_over_ = is_decided_ = false;
+    TaskGroup beside(network_.executor());
+    if (settings_.delayed) {
+        compute_.hold();
+        beside.spawn(compute_ahead());
+    }
+    Verdict verdict;
+    std::exception_ptr failure;
+    try {
+        verdict = co_await averager_.average(std::move(request));
+        is_decided_ = verdict.outcome == Verdict::Outcome::averaged;
+        round_is_over_ = true;
+        co_await beside.join();  // the micro-batch under way counts
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    if (failure) {
+        beside.cancel();
+        co_await asio::this_coro::throw_if_cancelled(false);
+        co_await run_to_end(beside.settle());
+        std::rethrow_exception(failure);
+    }
+    co_return verdict;
+}
+
 awaitable<void> Trainer::average() {
     const bool may_begin = co_await wait_for_companions();
     if (!may_begin) co_return;
     std::span<const float> mine;
-    if (value(samples_) > 0) {
+    if (value(current_.samples) > 0) {
         const Turn::Guard guard = co_await turn_.take();
         mine = co_await compute_.contribution();
     } else {
@@ -212,7 +255,7 @@ awaitable<void> Trainer::average() {
     request.tensors = tensors_;
     request.result = result_;
     request.weight =
-        std::min(static_cast<double>(value(samples_)), maximum_weight(settings_.target_batch_size));
+        std::min(static_cast<double>(value(current_.samples)), maximum_weight(settings_.target_batch_size));
     request.excluded = excluded_;
     request.expected = [weak = weak_from_this()] {
         const auto self = weak.lock();
@@ -232,10 +275,10 @@ awaitable<void> Trainer::average() {
     };
     Verdict verdict;
     try {
-        verdict = co_await averager_.average(std::move(request));
+        verdict = co_await run_round(std::move(request));
     } catch (...) {
         // A goodbye that follows says whether this peer may have taken the step (Progress::waiting).
-        waiting_ = averager_.in_doubt();
+        waiting_ = averager_.in_doubt() || is_decided_;
         report();
         throw;
     }
@@ -243,6 +286,7 @@ awaitable<void> Trainer::average() {
     bytes_received_ += verdict.report.bytes_received;
     observer_.on_round(step_, verdict);
     keep_score(verdict);
+    if (!is_decided_) merge_ahead();
     switch (verdict.outcome) {
         case Verdict::Outcome::averaged:
             co_await apply(verdict);  // until it is taken, a goodbye has to say that it may have been
@@ -257,6 +301,15 @@ awaitable<void> Trainer::average() {
     waiting_ = false;
     report();
     co_await back_off();
+}
+
+/// The parameters are still those that it was computed with.
+void Trainer::merge_ahead() {
+    if (!settings_.delayed) return;
+    compute_.release();
+    current_.samples += ahead_.samples;
+    current_.loss_sum += ahead_.loss_sum;
+    ahead_ = Accumulated();
 }
 
 void Trainer::keep_score(const Verdict& verdict) {
@@ -277,7 +330,7 @@ void Trainer::on_failed(const Verdict& verdict) {
     }
     attempt_ = std::max(attempt_, verdict.attempt) + 1;
     ++failures_;
-    must_compute_ = value(samples_) == 0;
+    must_compute_ = value(current_.samples) == 0;
     log_.info("round of step " + std::to_string(value(step_)) + " failed: " + verdict.cause);
 }
 
@@ -301,7 +354,8 @@ awaitable<void> Trainer::back_off() {
 }
 
 double Trainer::own_loss() const {
-    return value(samples_) > 0 ? loss_sum_ / static_cast<double>(value(samples_)) : last_loss_;
+    return value(current_.samples) > 0 ? current_.loss_sum / static_cast<double>(value(current_.samples))
+                                       : last_loss_;
 }
 
 double Trainer::swarm_loss(const Verdict& verdict) const {
@@ -340,7 +394,9 @@ awaitable<void> Trainer::apply(const Verdict& verdict) {
     }
     last_loss_ = loss;
     downloads_since_round_ = 0;
+    const Accumulated next_batch = applied ? ahead_ : Accumulated();
     empty_accumulator();
+    current_ = next_batch;
     apply_seconds_ = seconds(clock_.now() - decided_at_);
     report();
     observer_.on_step(step_, loss, loss_of_all, seconds(clock_.now() - last_step_at_), digest_);
@@ -356,8 +412,7 @@ awaitable<void> Trainer::apply(const Verdict& verdict) {
 }
 
 void Trainer::drop_samples() {
-    samples_ = Samples{};
-    loss_sum_ = 0;
+    current_ = ahead_ = Accumulated();
 }
 
 void Trainer::empty_accumulator() {
@@ -386,7 +441,7 @@ void Trainer::report() {
     own.name = settings_.name;
     own.role = settings_.role;
     own.step = arriving_at_.value_or(step_);
-    own.samples = samples_;
+    own.samples = current_.samples;
     own.samples_per_second = speed_.samples_per_second();
     own.micro_batch_seconds = micro_batch_seconds_;
     own.training = training_;

@@ -71,7 +71,13 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     awaitable<void> train();
     awaitable<void> take_steps();
     awaitable<void> accumulate();
+    struct Accumulated;
+    awaitable<void> micro_batch(Accumulated& place);
     awaitable<void> average();
+    awaitable<Verdict> run_round(RoundRequest request);
+    awaitable<void> compute_ahead();
+    void merge_ahead();
+    bool has_its_part_of_the_next_batch() const;
     awaitable<bool> wait_for_companions();
     bool companions_are_here() const;
     Lineage lineage() const;
@@ -111,9 +117,16 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     Fingerprint digest_;  ///< of that state
     bool training_ = false, waiting_ = false;
 
+    struct Accumulated {
+        Samples samples{};
+        double loss_sum = 0;  ///< weighted by samples
+    };
+
     // Of the current step.
-    Samples samples_{};
-    double loss_sum_ = 0;  ///< weighted by samples
+    Accumulated current_;
+    Accumulated ahead_;  ///< computed during a round, for the step after it (TrainingSettings::delayed)
+    bool round_is_over_ = false;
+    bool is_decided_ = false;  ///< the newest round is averaged
     unsigned attempt_ = 0;
     unsigned failures_ = 0;      ///< rounds in a row that were not 'averaged'
     bool must_compute_ = false;  ///< a round failed and we brought nothing: bring something

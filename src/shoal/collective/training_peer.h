@@ -6,8 +6,8 @@
 //                |   +--behind--+            +-- failed: average again (attempt + 1) without the lost peers
 //                +-----------------cut off---+
 //
-// Source: DeDLOC, section 2.1 of the notes, with its failure rules replaced: a failed round is retried, never
-// stepped locally, and the result travels as values.
+// Source: DeDLOC, sections 2.1 and 2.6 of the notes, with its failure rules replaced: a failed round is
+// retried, never stepped locally, and the result travels as values.
 #pragma once
 
 #include <functional>
@@ -31,6 +31,10 @@ struct TrainingSettings {
     Samples target_batch_size{};
     Step last_step{};                 ///< training ends when the swarm has taken this many steps
     std::int64_t evaluate_every = 0;  ///< steps between held-out losses; 0: never
+    /// Delayed averaging: while a round is under way, the peer computes for the step after it, with the
+    /// parameters of before. A step takes the longer of computing and averaging, and not their sum; a
+    /// gradient is late by one step at most. The same for all peers of a run.
+    bool delayed = false;
     Duration alone_after =
         std::chrono::seconds(5);  ///< a first peer that finds nobody for this long starts the run itself
     Duration lost_quorum_timeout = std::chrono::seconds(

@@ -5,10 +5,12 @@
 #include <asio/thread_pool.hpp>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <thread>
 #include <unistd.h>
+#include <utility>
 
 #include "shoal/base/async.h"
 #include "shoal/base/error.h"
@@ -29,16 +31,27 @@ struct LocalCompute::Worker {
           optimizer(o),
           schedule(std::move(learning_rate)),
           settings(settings_in),
-          sum(s.parameters().size()),
-          mean(sum.size()) {}
+          current(s.parameters().size()),
+          mean(current.sum.size()) {}
 
     GradientSource& source;
     Optimizer& optimizer;
     ScheduleSettings schedule;
     LocalComputeSettings settings;
-    std::vector<float> sum;   ///< of gradients over samples
-    std::vector<float> mean;  ///< what contribution() showed last, or the clipped average
-    std::int64_t samples = 0;
+    struct Accumulator {
+        explicit Accumulator(std::size_t elements) : sum(elements) {}
+        std::vector<float> sum;  ///< of gradients over samples
+        std::int64_t samples = 0;
+        void clear() {
+            std::fill(sum.begin(), sum.end(), 0.0f);
+            samples = 0;
+        }
+    };
+    Accumulator current;                 ///< for the next step
+    std::optional<Accumulator> ahead;    ///< for the step after it, since hold(); kept for the next time
+    bool held = false;                   ///< micro-batches go into `ahead`
+    std::uint64_t position_at_hold = 0;  ///< of the data stream
+    std::vector<float> mean;             ///< what contribution() showed last, or the clipped average
     int dropped_in_a_row = 0;
     Step step{};                 ///< that the parameters have reached
     std::uint64_t position = 0;  ///< of the data stream, when they did
@@ -49,7 +62,10 @@ struct LocalCompute::Worker {
     MicroBatchResult micro_batch();
     std::span<const float> contribution();
     bool apply(Step from, std::span<const float> average);
-    void clear();
+    void hold();
+    void release();
+    void next_accumulator();
+    void discard();
     std::vector<StateSection> copy_sections() const;
     void load(const State& state);
     Fingerprint digest() const;
@@ -69,8 +85,9 @@ MicroBatchResult LocalCompute::Worker::micro_batch() {
     result.dropped = !std::isfinite(loss.mean) || !all_finite(gradient);
     if (!result.dropped) {
         result.samples = loss.samples;
-        add_to(sum, gradient);
-        samples += value(loss.samples);
+        Accumulator& place = held ? *ahead : current;
+        add_to(place.sum, gradient);
+        place.samples += value(loss.samples);
         dropped_in_a_row = 0;
     } else {
         on_dropped();
@@ -99,14 +116,32 @@ void LocalCompute::Worker::on_dropped() {
 }
 
 std::span<const float> LocalCompute::Worker::contribution() {
-    const float factor = samples > 0 ? 1.0f / static_cast<float>(samples) : 0.0f;
-    for (std::size_t i = 0; i < sum.size(); ++i) mean[i] = sum[i] * factor;
+    const float factor = current.samples > 0 ? 1.0f / static_cast<float>(current.samples) : 0.0f;
+    for (std::size_t i = 0; i < mean.size(); ++i) mean[i] = current.sum[i] * factor;
     return mean;
 }
 
-void LocalCompute::Worker::clear() {
-    std::fill(sum.begin(), sum.end(), 0.0f);
-    samples = 0;
+void LocalCompute::Worker::hold() {
+    if (!ahead) ahead.emplace(mean.size());
+    held = true;
+    position_at_hold = source.position();
+}
+
+void LocalCompute::Worker::release() {
+    if (!std::exchange(held, false)) return;
+    add_to(current.sum, ahead->sum);
+    current.samples += ahead->samples;
+    ahead->clear();
+}
+
+void LocalCompute::Worker::next_accumulator() {
+    current.clear();
+    if (std::exchange(held, false)) std::swap(current, *ahead);
+}
+
+void LocalCompute::Worker::discard() {
+    current.clear();
+    if (std::exchange(held, false)) ahead->clear();
 }
 
 void LocalCompute::Worker::remember() {
@@ -133,16 +168,17 @@ bool LocalCompute::Worker::is_finite() const {
 
 /// The step is counted whether or not its average could be used, as all peers do.
 bool LocalCompute::Worker::apply(Step from, std::span<const float> average) {
+    const std::uint64_t reached = held ? position_at_hold : source.position();
     const bool used = update(from, average);
     step = next(from);
-    position = source.position();
+    position = reached;
     return used;
 }
 
 bool LocalCompute::Worker::update(Step from, std::span<const float> average) {
-    if (average.size() != sum.size())
+    if (average.size() != mean.size())
         throw Error(ErrorKind::invalid_argument, "the average has another length than the parameters");
-    clear();
+    next_accumulator();
     if (!all_finite(average)) return false;
     std::copy(average.begin(), average.end(), mean.begin());
     if (settings.clip_gradient_norm > 0) clip_gradient_norm(mean, settings.clip_gradient_norm);
@@ -180,7 +216,7 @@ void LocalCompute::Worker::load(const State& state) {
     }
     step = state.step;
     position = source.position();
-    clear();
+    discard();
 }
 
 Fingerprint LocalCompute::Worker::digest() const {
@@ -206,7 +242,7 @@ LocalCompute::~LocalCompute() {
 }
 
 std::size_t LocalCompute::gradient_elements() const {
-    return worker_->sum.size();
+    return worker_->mean.size();
 }
 
 std::vector<std::size_t> LocalCompute::tensor_sizes() const {
@@ -234,8 +270,16 @@ awaitable<bool> LocalCompute::apply(Step from, std::span<const float> average) {
     co_return co_await offload(compute_thread(), std::move(job));
 }
 
+void LocalCompute::hold() {
+    asio::post(compute_thread(), [worker = worker_] { worker->hold(); });
+}
+
+void LocalCompute::release() {
+    asio::post(compute_thread(), [worker = worker_] { worker->release(); });
+}
+
 void LocalCompute::discard() {
-    asio::post(compute_thread(), [worker = worker_] { worker->clear(); });
+    asio::post(compute_thread(), [worker = worker_] { worker->discard(); });
 }
 
 awaitable<Fingerprint> LocalCompute::digest() {

@@ -33,8 +33,9 @@ struct LocalComputeSettings {
 /// are dropped in a row, micro_batch() throws Error(bad_input): model or data give nothing to learn from.
 ///
 /// Gradients are accumulated as sums over samples in fp32, one addition a micro-batch, in the order of the
-/// micro-batches. A step that does not end finite is taken back from a copy that is kept (memory: parameters
-/// and optimizer state twice).
+/// micro-batches; with delayed averaging in two such sums (one more vector of the gradient's length). A step
+/// that does not end finite is taken back from a copy that is kept (memory: parameters and optimizer state
+/// twice).
 class LocalCompute final : public collective::Compute {
   public:
     /// @param source, optimizer  must outlive this object.
@@ -48,6 +49,8 @@ class LocalCompute final : public collective::Compute {
     awaitable<collective::MicroBatchResult> micro_batch() override;
     awaitable<std::span<const float>> contribution() override;
     awaitable<bool> apply(Step from, std::span<const float> average) override;
+    void hold() override;
+    void release() override;
     void discard() override;
     awaitable<Fingerprint> digest() override;
     awaitable<collective::StatePointer> snapshot(Step step) override;

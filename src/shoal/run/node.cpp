@@ -157,6 +157,7 @@ Node::Node(RunDefinition definition, NodeOptions options)
     collective::ProgressSettings progress;
     progress.run = d.run.name;
     progress.target_batch_size = static_cast<Samples>(d.run.target_batch_size);
+    progress.delayed = d.averaging.delayed;
     p.membership = std::make_unique<Membership>(*p.network, p.clock, d.run.name, p.options.log);
     p.progress = collective::make_progress_tracker(p.membership->network(), p.directory->get(), p.clock,
                                                    std::move(progress), p.options.log);
@@ -434,6 +435,7 @@ collective::TrainingSettings Node::training_settings() const {
     settings.target_batch_size = static_cast<Samples>(d.run.target_batch_size);
     settings.last_step = static_cast<Step>(d.run.steps);
     settings.evaluate_every = d.run.evaluate_every;
+    settings.delayed = d.averaging.delayed;
     settings.alone_after = from_seconds(d.averaging.alone_after);
     settings.lost_quorum_timeout = from_seconds(d.averaging.lost_quorum_timeout);
     settings.probe = parts_->options.probe;

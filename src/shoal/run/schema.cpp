@@ -178,6 +178,8 @@ void add_step_fields(std::vector<Field>& all) {
              "numbers in one message")
         .add("maximum_group", &AveragingSection::maximum_group, shared,
              between(2, static_cast<std::int64_t>(collective::kLargestGroup)), "peers in one averaging round")
+        .add("delayed", &AveragingSection::delayed, shared, anything(),
+             "true: compute the next batch while this one is averaged; gradients are one step late at most")
         .add("bandwidth", &AveragingSection::bandwidth, own, line_rate(),
              "megabits per second of this peer, up and down; 0: as measured", "--bandwidth")
         .add("upload", &AveragingSection::upload, own, line_rate(),

@@ -68,7 +68,8 @@ QuadraticCompute::QuadraticCompute(const PeerId& self, Clock& clock, Random rand
       violations_(std::move(violations)),
       settings_(settings),
       next_sample_(settings.first_sample),
-      sum_(settings.width, 0.0),
+      current_{{}, std::vector<double>(settings.width, 0.0)},
+      ahead_(current_),
       mean_(settings.width) {}
 
 double QuadraticCompute::loss_of(std::uint64_t first, std::int64_t count) const {
@@ -95,18 +96,20 @@ awaitable<MicroBatchResult> QuadraticCompute::micro_batch() {
     result.seconds = seconds(time);
     result.loss = loss_of(next_sample_, settings_.samples);
     const Wishes wishes(next_sample_, settings_.samples);
+    Accumulator& place = held_ ? ahead_ : current_;
     for (std::size_t i = 0; i < parameters.size(); ++i)
-        sum_[i] += static_cast<double>(parameters[i]) * static_cast<double>(settings_.samples) -
-                   wishes.sum[i % kPatterns];
-    for (std::int64_t s = 0; s < settings_.samples; ++s) accumulated_.push_back(next_sample_++);
+        place.sum[i] += static_cast<double>(parameters[i]) * static_cast<double>(settings_.samples) -
+                        wishes.sum[i % kPatterns];
+    for (std::int64_t s = 0; s < settings_.samples; ++s) place.samples.push_back(next_sample_++);
     co_return result;
 }
 
 awaitable<std::span<const float>> QuadraticCompute::contribution() {
     if (busy_) violations_->push_back("two calls of Compute at a time");
-    (*ledger_)[{self_, step_}].push_back(accumulated_);
+    if (held_) violations_->push_back("a contribution while the last one is on its way");
+    (*ledger_)[{self_, step_}].push_back(current_.samples);
     for (std::size_t i = 0; i < mean_.size(); ++i)
-        mean_[i] = static_cast<float>(sum_[i] / static_cast<double>(accumulated_.size()));
+        mean_[i] = static_cast<float>(current_.sum[i] / static_cast<double>(current_.samples.size()));
     if (std::exchange(poison_next, false)) mean_[mean_.size() / 2] = std::numeric_limits<float>::quiet_NaN();
     co_return mean_;
 }
@@ -118,6 +121,12 @@ awaitable<bool> QuadraticCompute::apply(Step from, std::span<const float> averag
     }
     if (from != step_) violations_->push_back("a step that does not follow");
     step_ = next(from);
+    current_.samples.clear();
+    std::fill(current_.sum.begin(), current_.sum.end(), 0.0);
+    if (std::exchange(held_, false)) {
+        std::swap(current_, ahead_);
+        early.insert(current_.samples.begin(), current_.samples.end());
+    }
     if (!std::all_of(average.begin(), average.end(), [](float f) { return std::isfinite(f); })) {
         skipped.insert(value(from));
         co_return false;
@@ -126,13 +135,27 @@ awaitable<bool> QuadraticCompute::apply(Step from, std::span<const float> averag
         momentum[i] = static_cast<float>(settings_.momentum) * momentum[i] + average[i];
         parameters[i] -= static_cast<float>(settings_.rate) * momentum[i];
     }
-    discard();
     co_return true;
 }
 
+void QuadraticCompute::hold() {
+    held_ = true;
+}
+
+void QuadraticCompute::release() {
+    held_ = false;
+    for (std::size_t i = 0; i < current_.sum.size(); ++i)
+        current_.sum[i] += std::exchange(ahead_.sum[i], 0.0);
+    current_.samples.insert(current_.samples.end(), ahead_.samples.begin(), ahead_.samples.end());
+    ahead_.samples.clear();
+}
+
 void QuadraticCompute::discard() {
-    accumulated_.clear();
-    std::fill(sum_.begin(), sum_.end(), 0.0);
+    held_ = false;
+    for (Accumulator* each : {&current_, &ahead_}) {
+        each->samples.clear();
+        std::fill(each->sum.begin(), each->sum.end(), 0.0);
+    }
 }
 
 Fingerprint QuadraticCompute::fingerprint_now() const {

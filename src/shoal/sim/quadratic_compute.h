@@ -48,11 +48,15 @@ class QuadraticCompute final : public collective::Compute {
     bool poison_next = false;        ///< the next contribution is not finite
     bool has_held_out_data = true;   ///< without, the held-out loss is NaN
     std::set<std::int64_t> skipped;  ///< steps whose average was not finite
+    /// Samples that count for the step after the one whose parameters they were computed with.
+    std::set<std::uint64_t> early;
 
     std::size_t gradient_elements() const override { return settings_.width; }
     awaitable<collective::MicroBatchResult> micro_batch() override;
     awaitable<std::span<const float>> contribution() override;
     awaitable<bool> apply(Step from, std::span<const float> average) override;
+    void hold() override;
+    void release() override;
     void discard() override;
     awaitable<Fingerprint> digest() override { co_return fingerprint_now(); }
     awaitable<collective::StatePointer> snapshot(Step step) override;
@@ -78,8 +82,12 @@ class QuadraticCompute final : public collective::Compute {
     std::uint64_t next_sample_;
     Step step_{};
     bool busy_ = false;
-    std::vector<std::uint64_t> accumulated_;
-    std::vector<double> sum_;  ///< of the gradients
+    struct Accumulator {
+        std::vector<std::uint64_t> samples;
+        std::vector<double> sum;  ///< of the gradients
+    };
+    Accumulator current_, ahead_;  ///< for the next step; since hold(): for the step after it
+    bool held_ = false;
     std::vector<float> mean_;
 };
 

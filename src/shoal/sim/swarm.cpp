@@ -146,6 +146,7 @@ std::shared_ptr<TrainingPeer> Swarm::make_trainer(Node& node) {
     training.target_batch_size = static_cast<Samples>(settings.target_batch_size);
     training.last_step = static_cast<Step>(settings.last_step);
     training.evaluate_every = settings.evaluate_every;
+    training.delayed = settings.delayed;
     training.alone_after = settings.alone_after;
     training.lost_quorum_timeout = settings.lost_quorum_timeout;
     return make_training_peer(*node.peer.network, *node.peer.clock, *node.averager, *node.tracker,
@@ -163,6 +164,7 @@ NodePointer Swarm::start(Peer peer, const NodeOptions& options) {
     if (options.role != Role::auxiliary) node->compute = make_compute(*node);
     ProgressSettings progress;
     progress.run = kSimulatedRun;
+    progress.delayed = settings.delayed;
     progress.target_batch_size = static_cast<Samples>(settings.target_batch_size);
     node->tracker = make_progress_tracker(*node->peer.network, *node->peer.directory, clock, progress, Log());
     AveragerSettings averaging;

@@ -99,6 +99,7 @@ struct SwarmSettings {
     std::size_t maximum_group = 64;
     Duration alone_after = std::chrono::seconds(5), lost_quorum_timeout = std::chrono::seconds(30);
     std::int64_t evaluate_every = 0;
+    bool delayed = false;
 };
 
 class Swarm {

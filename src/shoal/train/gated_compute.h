@@ -27,6 +27,8 @@ class GatedCompute final : public collective::Compute, public collective::Traini
     awaitable<bool> apply(Step from, std::span<const float> average) override {
         return compute_.apply(from, average);
     }
+    void hold() override { compute_.hold(); }
+    void release() override { compute_.release(); }
     void discard() override { compute_.discard(); }
     awaitable<Fingerprint> digest() override { return compute_.digest(); }
     awaitable<collective::StatePointer> snapshot(Step step) override { return compute_.snapshot(step); }
