@@ -78,7 +78,7 @@ TEST(ScenarioFile, TheNumberOfPeersIsHeldToItsBound) {
 }
 
 TEST(ScenarioFile, EveryReadyScenarioIsSound) {
-    EXPECT_EQ(ready_scenarios().size(), 9U);
+    EXPECT_EQ(ready_scenarios().size(), 10U);
     for (const ReadyScenario& ready : ready_scenarios()) {
         const Scenario scenario = load_scenario(std::string(ready.name));
         EXPECT_EQ(scenario.name, ready.name);
@@ -133,6 +133,25 @@ TEST(ScenarioRun, LoadBalancingIsWorthWhatTheNotesSay) {
         seconds[name] = run_scenario(scenario, 2).steps.back().reduce_seconds;
     }
     EXPECT_GE(seconds["heterogeneous"] / seconds["load-balanced"], 1.6);
+}
+
+TEST(ScenarioRun, DelayedAveragingHidesBehindTheComputing) {
+    std::map<bool, double> loss;
+    Scenario scenario = load_scenario("delayed");
+    scenario.steps = 12;
+    for (const bool delayed : {false, true}) {
+        scenario.delayed = delayed;
+        const ScenarioResult result = run_scenario(scenario, 3);
+        ASSERT_EQ(result.steps.size(), 12U);
+        for (std::size_t i = 4; i < result.steps.size(); ++i) {
+            if (delayed)
+                EXPECT_LE(result.steps[i].seconds, 1.15 * scenario.ideal_step_seconds) << i;
+            else
+                EXPECT_GE(result.steps[i].seconds, 1.7 * scenario.ideal_step_seconds) << i;
+        }
+        loss[delayed] = result.steps.back().loss;
+    }
+    EXPECT_NEAR(loss[true], loss[false], 0.02 * loss[false]);
 }
 
 TEST(ScenarioRun, ASlowLineHoldsTheRoundsUpAndIsNamed) {

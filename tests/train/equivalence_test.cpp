@@ -116,5 +116,23 @@ TEST(Equivalence, albert_loss_stays_within_two_percent_under_8_bits_with_small_t
     expect_loss_of_one_machine(definition, "blockwise8", 0.004, folder);
 }
 
+TEST(DelayedAveraging, real_peers_keep_equal_bits_and_learn_as_much_a_step) {
+    const auto folder = testing_support::fresh_folder("delayed");
+    run::RunDefinition definition = adam(testing_support::albert_run(folder));
+    definition.schedule.learning_rate = 0.004;
+    definition.run.target_batch_size = 96;
+    const auto loss_at_the_end = [&](bool delayed, const char* name) {
+        definition.averaging.delayed = delayed;
+        const auto traces = testing_support::train_swarm({definition, {1.0, 0.6, 0.3}, folder / name});
+        expect_equal_peers(traces, definition.run.steps);
+        std::map<std::int64_t, double> loss;
+        for (const auto& trace : traces) loss.insert(trace.swarm_loss.begin(), trace.swarm_loss.end());
+        EXPECT_LT(loss.at(definition.run.steps), 0.9 * loss.at(1)) << name;
+        return loss.at(definition.run.steps);
+    };
+    const double together = loss_at_the_end(false, "together"), beside = loss_at_the_end(true, "beside");
+    EXPECT_NEAR(beside, together, 0.05 * together);
+}
+
 }  // namespace
 }  // namespace shoal::train

@@ -201,6 +201,10 @@ void demand_of_scenario(const Scenario& scenario, const ScenarioResult& result, 
             "all-reduce against its time on an ideal network",
             median_of(result.steps, &StepSummary::reduce_seconds) / scenario.ideal_averaging_seconds,
             1 + kProtocolOverhead);
+    if (scenario.ideal_step_seconds > 0)
+        demands.demand_at_most("a step against its time on an ideal network",
+                               median_of(result.steps, &StepSummary::seconds) / scenario.ideal_step_seconds,
+                               1 + kProtocolOverhead);
 }
 
 }  // namespace shoal::sim

@@ -45,6 +45,7 @@ SwarmSettings swarm_of(const Scenario& scenario) {
     settings.target_batch_size = scenario.target_batch_size;
     settings.last_step = scenario.steps > 0 ? scenario.steps : 1'000'000'000;
     settings.parameters = scenario.parameters;
+    settings.delayed = scenario.delayed;
     const double elements = kChunkBytes / payload_scale(scenario) / 4;
     settings.chunk_elements =
         static_cast<std::size_t>(std::clamp(elements, 1.0, static_cast<double>(scenario.parameters)));
