@@ -6,6 +6,7 @@
 #include <asio/io_context.hpp>
 #include <cmath>
 #include <gtest/gtest.h>
+#include <limits>
 #include <optional>
 
 #include "shoal/base/error.h"
@@ -76,6 +77,11 @@ class LocalComputeTest : public testing::Test {
         while (!ended) context_.run_one();
         if (failure) std::rethrow_exception(failure);
         return std::move(*result);
+    }
+
+    static awaitable<bool> load_and_answer(LocalCompute& compute, collective::StatePointer state) {
+        co_await compute.load(std::move(state));
+        co_return true;
     }
 
     asio::io_context
@@ -164,6 +170,80 @@ TEST_F(LocalComputeTest, AfterAReleaseAllCountsForTheNextStep) {
     EXPECT_EQ(run(compute_.contribution())[0], 0);
     run(compute_.micro_batch());
     EXPECT_EQ(run(compute_.contribution())[0], 3);
+}
+
+class WithLocalUpdates : public LocalComputeTest {
+  protected:
+    static LocalComputeSettings with_local_updates(double outer_rate, double outer_momentum) {
+        LocalComputeSettings s = settings();
+        s.local_updates.batch_size = 2;
+        s.local_updates.outer_learning_rate = outer_rate;
+        s.local_updates.outer_momentum = outer_momentum;
+        return s;
+    }
+    static std::unique_ptr<Optimizer> plain_sgd(const ParameterLayout& layout) {
+        OptimizerSettings s = sgd();
+        s.momentum = s.weight_decay = 0;
+        return make_optimizer(s, layout);
+    }
+    float parameter(int index) { return source_.parameters()[static_cast<std::size_t>(index)]; }
+
+    std::unique_ptr<Optimizer> inner_ = plain_sgd(source_.layout());
+};
+
+TEST_F(WithLocalUpdates, APeerMovesByItselfAndContributesHowFarItHasCome) {
+    LocalCompute compute(source_, *inner_, schedule(), clock_, with_local_updates(1, 0));
+    source_.losses = {1, 3, 5};
+    const Fingerprint before = run(compute.digest());
+    for (int i = 0; i < 2; ++i) run(compute.micro_batch());
+    EXPECT_FLOAT_EQ(parameter(0), 1 - 0.1F * 2) << "one step along the mean of two samples";
+    run(compute.micro_batch());
+    const std::span<const float> mine = run(compute.contribution());
+    EXPECT_FLOAT_EQ(parameter(0), 1 - 0.1F * 2 - 0.1F * 5) << "the last sample is a step, too";
+    EXPECT_FLOAT_EQ(mine[0], 0.7F);
+    EXPECT_EQ(run(compute.digest()), before) << "what all hold is where it was";
+    EXPECT_EQ(run(compute.held_state()).state->sections[0].values, (std::vector<float>{1, 2}));
+    const std::vector<float> average = {0.5F, 0.25F};
+    EXPECT_TRUE(run(compute.apply(Step{0}, average)));
+    EXPECT_EQ(parameter(0), 0.5F) << "everybody goes on from the global parameters";
+    EXPECT_EQ(parameter(1), 1.75F);
+    EXPECT_EQ(run(compute.held_state()).state->sections[0].values, (std::vector<float>{0.5F, 1.75F}));
+}
+
+TEST_F(WithLocalUpdates, TheOuterStepHasNesterovsMomentumWhichIsPartOfTheState) {
+    LocalCompute compute(source_, *inner_, schedule(), clock_, with_local_updates(0.5, 0.5));
+    const std::vector<float> average = {1, 1};
+    EXPECT_TRUE(run(compute.apply(Step{0}, average)));
+    EXPECT_FLOAT_EQ(parameter(0), 1 - 0.5F * (1 + 0.5F * 1));
+    EXPECT_TRUE(run(compute.apply(Step{1}, average)));
+    EXPECT_FLOAT_EQ(parameter(0), 0.25F - 0.5F * (1 + 0.5F * 1.5F));
+    const auto state = run(compute.held_state()).state;
+    ASSERT_EQ(state->sections.size(), 2U);
+    EXPECT_EQ(state->sections[1].values, (std::vector<float>{1.5F, 1.5F}));
+}
+
+TEST_F(WithLocalUpdates, AnAverageThatIsNotFiniteLeavesTheGlobalParameters) {
+    LocalCompute compute(source_, *inner_, schedule(), clock_, with_local_updates(1, 0.9));
+    for (int i = 0; i < 2; ++i) run(compute.micro_batch());
+    const Fingerprint before = run(compute.digest());
+    EXPECT_FALSE(run(compute.apply(Step{0}, std::vector<float>{1, std::nanf("")})));
+    EXPECT_FALSE(run(compute.apply(Step{1}, std::vector<float>{1, std::numeric_limits<float>::max()})))
+        << "the step overflows";
+    EXPECT_EQ(run(compute.digest()), before);
+    EXPECT_EQ(parameter(0), 1);
+}
+
+TEST_F(WithLocalUpdates, AStateThatIsLoadedOrADiscardReplacesItsOwnWay) {
+    LocalCompute compute(source_, *inner_, schedule(), clock_, with_local_updates(1, 0.9));
+    const auto state = run(compute.held_state()).state;
+    for (int i = 0; i < 2; ++i) run(compute.micro_batch());
+    EXPECT_NE(parameter(0), 1);
+    compute.discard();
+    EXPECT_EQ(run(compute.contribution())[0], 0);
+    EXPECT_EQ(parameter(0), 1);
+    for (int i = 0; i < 2; ++i) run(compute.micro_batch());
+    run(load_and_answer(compute, state));
+    EXPECT_EQ(parameter(0), 1);
 }
 
 }  // namespace

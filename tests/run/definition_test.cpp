@@ -188,6 +188,15 @@ INSTANTIATE_TEST_SUITE_P(
                 "run.toml:1:8: 'peer' must be a section [peer], not a whole number"},
         BadFile{"WarmupBeyondEnd", "warmup_steps = 20", "warmup_steps = 301",
                 "run.toml:17:16: [schedule] warmup_steps 301 is beyond the end of the schedule, step 300"},
+        BadFile{"LocalStepsBeyondTheBatch", "[data]", "[local_updates]\nbatch_size = 257\n[data]",
+                "run.toml:11:14: [local_updates] batch_size 257 is larger than [run] target_batch_size 256: "
+                "nobody "
+                "would take a step of its own"},
+        BadFile{"LocalUpdatesWithDelayedAveraging", "[data]",
+                "[averaging]\ndelayed = true\n[local_updates]\nbatch_size = 256\n[data]",
+                "run.toml:11:11: [averaging] delayed = true does not go together with [local_updates]: a "
+                "peer cannot "
+                "move on from parameters that are being averaged"},
         BadFile{"MissingVocabulary", "vocabulary = \"handbook.model\"\n", "",
                 "run.toml:11:8: [data] vocabulary is missing: kind text needs a SentencePiece model"},
         BadFile{"MissingName", "name = \"albert-demo\"", "",

@@ -134,5 +134,23 @@ TEST(DelayedAveraging, real_peers_keep_equal_bits_and_learn_as_much_a_step) {
     EXPECT_NEAR(beside, together, 0.05 * together);
 }
 
+TEST(LocalUpdates, real_peers_keep_equal_bits_and_learn_between_their_averages) {
+    const auto folder = testing_support::fresh_folder("local_updates");
+    run::RunDefinition definition = testing_support::convnet_run();
+    definition.schedule.learning_rate = 0.05;
+    definition.run.target_batch_size = 192;
+    definition.run.steps = 10;
+    const auto loss_at_the_end = [&](std::int64_t local_batch, const char* name) {
+        definition.local_updates.batch_size = local_batch;
+        const auto traces = testing_support::train_swarm({definition, {1.0, 0.6, 0.3}, folder / name});
+        expect_equal_peers(traces, definition.run.steps);
+        std::map<std::int64_t, double> loss;
+        for (const auto& trace : traces) loss.insert(trace.swarm_loss.begin(), trace.swarm_loss.end());
+        return loss.at(definition.run.steps);
+    };
+    const double local = loss_at_the_end(16, "local"), averages = loss_at_the_end(0, "averages");
+    EXPECT_LT(local, 0.8 * averages) << "after ten averages each";
+}
+
 }  // namespace
 }  // namespace shoal::train

@@ -83,6 +83,7 @@ class SwarmPeer {
         optim::LocalComputeSettings settings;
         settings.clip_gradient_norm = definition_.optimizer.clip_gradient_norm;
         settings.load = definition_.peer.load;
+        settings.local_updates = local_update_settings(definition_);
         settings.niceness = 0;
         optim::LocalCompute compute(*source_, *optimizer_, schedule_settings(definition_), node.clock(),
                                     settings);

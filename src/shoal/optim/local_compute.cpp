@@ -32,7 +32,10 @@ struct LocalCompute::Worker {
           schedule(std::move(learning_rate)),
           settings(settings_in),
           current(s.parameters().size()),
-          mean(current.sum.size()) {}
+          mean(current.sum.size()) {
+        if (settings.local_updates.batch_size > 0)
+            local.emplace(settings.local_updates, source.parameters(), optimizer);
+    }
 
     GradientSource& source;
     Optimizer& optimizer;
@@ -42,8 +45,18 @@ struct LocalCompute::Worker {
         explicit Accumulator(std::size_t elements) : sum(elements) {}
         std::vector<float> sum;  ///< of gradients over samples
         std::int64_t samples = 0;
-        void clear() {
+        std::int64_t unstepped = 0;  ///< of them, those that `sum` is of; fewer only with local updates
+        void add(std::span<const float> gradient, std::int64_t count) {
+            add_to(sum, gradient);
+            samples += count;
+            unstepped += count;
+        }
+        void clear_sum() {
             std::fill(sum.begin(), sum.end(), 0.0f);
+            unstepped = 0;
+        }
+        void clear() {
+            clear_sum();
             samples = 0;
         }
     };
@@ -52,6 +65,7 @@ struct LocalCompute::Worker {
     bool held = false;                   ///< micro-batches go into `ahead`
     std::uint64_t position_at_hold = 0;  ///< of the data stream
     std::vector<float> mean;             ///< what contribution() showed last, or the clipped average
+    std::optional<LocalUpdates> local;
     int dropped_in_a_row = 0;
     Step step{};                 ///< that the parameters have reached
     std::uint64_t position = 0;  ///< of the data stream, when they did
@@ -66,9 +80,15 @@ struct LocalCompute::Worker {
     void release();
     void next_accumulator();
     void discard();
-    std::vector<StateSection> copy_sections() const;
+    void write_mean();
+    void take_local_step();
+    double held_out_loss();
+    /// What all peers hold alike.
+    std::span<float> shared_parameters();
+    std::vector<StatePart> shared_parts();
+    std::vector<StateSection> copy_sections();
     void load(const State& state);
-    Fingerprint digest() const;
+    Fingerprint digest();
     void remember();
     void take_back();
     bool is_finite() const;
@@ -85,9 +105,8 @@ MicroBatchResult LocalCompute::Worker::micro_batch() {
     result.dropped = !std::isfinite(loss.mean) || !all_finite(gradient);
     if (!result.dropped) {
         result.samples = loss.samples;
-        Accumulator& place = held ? *ahead : current;
-        add_to(place.sum, gradient);
-        place.samples += value(loss.samples);
+        (held ? *ahead : current).add(gradient, value(loss.samples));
+        if (local && current.unstepped >= local->batch_size()) take_local_step();
         dropped_in_a_row = 0;
     } else {
         on_dropped();
@@ -116,9 +135,26 @@ void LocalCompute::Worker::on_dropped() {
 }
 
 std::span<const float> LocalCompute::Worker::contribution() {
-    const float factor = current.samples > 0 ? 1.0f / static_cast<float>(current.samples) : 0.0f;
-    for (std::size_t i = 0; i < mean.size(); ++i) mean[i] = current.sum[i] * factor;
+    if (local) {
+        if (current.unstepped > 0) take_local_step();
+        local->write_difference(mean);
+    } else {
+        write_mean();
+    }
     return mean;
+}
+
+void LocalCompute::Worker::write_mean() {
+    const float factor = current.unstepped > 0 ? 1.0f / static_cast<float>(current.unstepped) : 0.0f;
+    for (std::size_t i = 0; i < mean.size(); ++i) mean[i] = current.sum[i] * factor;
+}
+
+/// One that does not end finite is left out; its samples count all the same, with no way gone.
+void LocalCompute::Worker::take_local_step() {
+    write_mean();
+    if (settings.clip_gradient_norm > 0) clip_gradient_norm(mean, settings.clip_gradient_norm);
+    local->step(mean, learning_rate(schedule, step));
+    current.clear_sum();
 }
 
 void LocalCompute::Worker::hold() {
@@ -129,8 +165,7 @@ void LocalCompute::Worker::hold() {
 
 void LocalCompute::Worker::release() {
     if (!std::exchange(held, false)) return;
-    add_to(current.sum, ahead->sum);
-    current.samples += ahead->samples;
+    current.add(ahead->sum, ahead->samples);
     ahead->clear();
 }
 
@@ -142,6 +177,15 @@ void LocalCompute::Worker::next_accumulator() {
 void LocalCompute::Worker::discard() {
     current.clear();
     if (std::exchange(held, false)) ahead->clear();
+    if (local) local->drop_local_steps();
+}
+
+std::span<float> LocalCompute::Worker::shared_parameters() {
+    return local ? local->global_parameters() : source.parameters();
+}
+
+std::vector<StatePart> LocalCompute::Worker::shared_parts() {
+    return local ? local->outer_state() : optimizer.state();
 }
 
 void LocalCompute::Worker::remember() {
@@ -179,6 +223,7 @@ bool LocalCompute::Worker::update(Step from, std::span<const float> average) {
     if (average.size() != mean.size())
         throw Error(ErrorKind::invalid_argument, "the average has another length than the parameters");
     next_accumulator();
+    if (local) return local->apply(from, average);
     if (!all_finite(average)) return false;
     std::copy(average.begin(), average.end(), mean.begin());
     if (settings.clip_gradient_norm > 0) clip_gradient_norm(mean, settings.clip_gradient_norm);
@@ -189,11 +234,11 @@ bool LocalCompute::Worker::update(Step from, std::span<const float> average) {
     return false;
 }
 
-std::vector<StateSection> LocalCompute::Worker::copy_sections() const {
+std::vector<StateSection> LocalCompute::Worker::copy_sections() {
     std::vector<StateSection> sections;
-    const auto parameters = source.parameters();
+    const auto parameters = shared_parameters();
     sections.push_back({kParametersSection, {parameters.begin(), parameters.end()}});
-    for (const auto& part : optimizer.state())
+    for (const auto& part : shared_parts())
         sections.push_back({"optimizer/" + std::string(part.name), {part.values.begin(), part.values.end()}});
     return sections;
 }
@@ -208,9 +253,9 @@ void LocalCompute::Worker::load(const State& state) {
     if (!fits)
         throw Error(ErrorKind::corrupted,
                     "a state does not fit this run's model and optimizer, or holds what is not finite");
-    std::copy(state.sections[0].values.begin(), state.sections[0].values.end(), source.parameters().begin());
+    std::copy(state.sections[0].values.begin(), state.sections[0].values.end(), shared_parameters().begin());
     std::size_t index = 1;
-    for (const auto& part : optimizer.state()) {
+    for (const auto& part : shared_parts()) {
         const auto& values = state.sections[index++].values;
         std::copy(values.begin(), values.end(), part.values.begin());
     }
@@ -219,10 +264,20 @@ void LocalCompute::Worker::load(const State& state) {
     discard();
 }
 
-Fingerprint LocalCompute::Worker::digest() const {
+/// Of the global parameters, wherever this peer's own have gone.
+double LocalCompute::Worker::held_out_loss() {
+    if (!local) return source.held_out_loss();
+    const std::vector<float> own(source.parameters().begin(), source.parameters().end());
+    local->drop_local_steps();
+    const double loss = source.held_out_loss();
+    std::copy(own.begin(), own.end(), source.parameters().begin());
+    return loss;
+}
+
+Fingerprint LocalCompute::Worker::digest() {
     run::StateDigest digest;
-    digest.add(source.parameters());
-    for (const auto& part : optimizer.state()) digest.add(part.values);
+    digest.add(shared_parameters());
+    for (const auto& part : shared_parts()) digest.add(part.values);
     return digest.value();
 }
 
@@ -316,7 +371,7 @@ awaitable<void> LocalCompute::load(StatePointer state) {
 }
 
 awaitable<double> LocalCompute::held_out_loss() {
-    auto job = [worker = worker_] { return worker->source.held_out_loss(); };
+    auto job = [worker = worker_] { return worker->held_out_loss(); };
     co_return co_await offload(compute_thread(), std::move(job));
 }
 

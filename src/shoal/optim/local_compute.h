@@ -10,6 +10,7 @@
 
 #include "shoal/collective/compute.h"
 #include "shoal/optim/gradient_source.h"
+#include "shoal/optim/local_updates.h"
 #include "shoal/optim/optimizer.h"
 #include "shoal/optim/schedule.h"
 
@@ -22,6 +23,7 @@ struct LocalComputeSettings {
     int maximum_dropped = 100;  ///< micro-batches in a row that are not finite until micro_batch() gives up
     Duration longest_pause =
         std::chrono::milliseconds(100);  ///< after one that was dropped: doubles up to this from 1 ms
+    LocalUpdateSettings local_updates;   ///< with them, the optimizer takes this peer's own steps
     int niceness = 5;  ///< of the compute thread, so that the protocol thread is never starved by it; 0 to 19
 };
 
@@ -36,6 +38,10 @@ struct LocalComputeSettings {
 /// micro-batches; with delayed averaging in two such sums (one more vector of the gradient's length). A step
 /// that does not end finite is taken back from a copy that is kept (memory: parameters and optimizer state
 /// twice).
+///
+/// With local updates (local_updates.h) the gradients of a few samples at a time become a step of this peer's
+/// own; the contribution is how far it has come, and state and digest are the global parameters and the outer
+/// optimizer's. They do not go together with hold().
 class LocalCompute final : public collective::Compute {
   public:
     /// @param source, optimizer  must outlive this object.

@@ -66,6 +66,13 @@ struct OptimizerSection {
     double clip_gradient_norm = 1;       ///< of the swarm's average; 0: no clipping
 };
 
+/// Optimizer steps of each peer's own between two averages (optim/local_updates.h).
+struct LocalUpdatesSection {
+    std::int64_t batch_size = 0;  ///< samples of such a step; 0: none, every average is of gradients
+    double outer_learning_rate = 0.7;
+    double outer_momentum = 0.9;
+};
+
 struct ScheduleSection {
     std::string kind = "linear";  ///< "constant", "linear" or "cosine", after a linear warm-up
     double learning_rate = 1e-3;  ///< at the peak
@@ -125,6 +132,7 @@ struct RunDefinition {
     ModelSection model;
     DataSection data;
     OptimizerSection optimizer;
+    LocalUpdatesSection local_updates;
     ScheduleSection schedule;
     AveragingSection averaging;
     NetworkSection network;

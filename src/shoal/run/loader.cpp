@@ -359,6 +359,18 @@ void Loader::check_numbers(Purpose purpose) {
         problem_at("schedule.final_learning_rate",
                    fmt::format("[schedule] final_learning_rate {} is above learning_rate {}",
                                d.schedule.final_learning_rate, d.schedule.learning_rate));
+    if (d.local_updates.batch_size > d.run.target_batch_size)
+        problem_at(
+            "local_updates.batch_size",
+            fmt::format(
+                "[local_updates] batch_size {} is larger than [run] target_batch_size {}: nobody would "
+                "take a step of its own",
+                d.local_updates.batch_size, d.run.target_batch_size));
+    if (d.local_updates.batch_size > 0 && d.averaging.delayed)
+        problem_at("averaging.delayed",
+                   "[averaging] delayed = true does not go together with [local_updates]: a peer cannot move "
+                   "on from "
+                   "parameters that are being averaged");
     if (d.optimizer.nesterov && d.optimizer.momentum == 0)
         problem_at("optimizer.nesterov", "[optimizer] nesterov = true needs a momentum above 0");
 }

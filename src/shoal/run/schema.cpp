@@ -152,6 +152,14 @@ void add_step_fields(std::vector<Field>& all) {
              "lamb: upper clamp of a layer's norm in the trust ratio")
         .add("clip_gradient_norm", &OptimizerSection::clip_gradient_norm, shared, not_negative(),
              "of the swarm's average gradient; 0: no clipping");
+    SectionFields(all, "local_updates", &RunDefinition::local_updates)
+        .add("batch_size", &LocalUpdatesSection::batch_size, shared, between(0, 1 << 30),
+             "samples after which a peer takes an optimizer step of its own; 0: none")
+        .add("outer_learning_rate", &LocalUpdatesSection::outer_learning_rate, shared,
+             range(Bound::open, 0, 10, Bound::closed),
+             "of the swarm's step along the average way of its peers")
+        .add("outer_momentum", &LocalUpdatesSection::outer_momentum, shared,
+             range(Bound::closed, 0, 1, Bound::open), "of that step, Nesterov's");
     SectionFields(all, "schedule", &RunDefinition::schedule)
         .add("kind", &ScheduleSection::kind, shared, one_of({"constant", "linear", "cosine"}),
              "after the warm-up: constant, linear or cosine")
@@ -308,6 +316,9 @@ const std::vector<SectionInfo>& sections() {
         {"model", "What is trained. All peers must say the same."},
         {"data", "What it is trained on. Paths and micro_batch_size are a peer's own."},
         {"optimizer", "One step of the whole swarm. All peers must say the same."},
+        {"local_updates",
+         "Several steps of each peer between two averages, for slow lines; [optimizer] and [schedule] are of "
+         "those steps then."},
         {"schedule", "The learning rate, a function of the swarm's step. All peers must say the same."},
         {"averaging", "How gradients become one average."},
         {"network", "How this peer is reached and reaches others."},

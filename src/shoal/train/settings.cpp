@@ -65,6 +65,14 @@ optim::ScheduleSettings schedule_settings(const run::RunDefinition& definition) 
     return settings;
 }
 
+optim::LocalUpdateSettings local_update_settings(const run::RunDefinition& definition) {
+    optim::LocalUpdateSettings settings;
+    settings.batch_size = definition.local_updates.batch_size;
+    settings.outer_learning_rate = definition.local_updates.outer_learning_rate;
+    settings.outer_momentum = definition.local_updates.outer_momentum;
+    return settings;
+}
+
 std::unique_ptr<ModelSource> make_model_source(const run::RunDefinition& definition, const PeerId& peer) {
     auto dataset = data::make_dataset(dataset_settings(definition), peer);
     auto model = nn::make_model(model_settings(definition, dataset->shape()));

@@ -6,6 +6,7 @@
 #include "shoal/base/identity.h"
 #include "shoal/data/dataset.h"
 #include "shoal/nn/model.h"
+#include "shoal/optim/local_updates.h"
 #include "shoal/optim/optimizer.h"
 #include "shoal/optim/schedule.h"
 #include "shoal/run/checkpoint.h"
@@ -19,6 +20,7 @@ data::DatasetSettings dataset_settings(const run::RunDefinition& definition);
 nn::ModelSettings model_settings(const run::RunDefinition& definition, const data::DataShape& shape);
 optim::OptimizerSettings optimizer_settings(const run::RunDefinition& definition);
 optim::ScheduleSettings schedule_settings(const run::RunDefinition& definition);
+optim::LocalUpdateSettings local_update_settings(const run::RunDefinition& definition);
 
 /// Opens the data set and makes the model. Blocks (disk, seconds of computation). Throws what make_dataset()
 /// and make_model() throw.

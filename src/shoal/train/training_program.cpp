@@ -138,6 +138,7 @@ class TrainingProgram {
         optim::LocalComputeSettings settings;
         settings.clip_gradient_norm = definition.optimizer.clip_gradient_norm;
         settings.load = definition.peer.load;
+        settings.local_updates = local_update_settings(definition);
         return settings;
     }
 
