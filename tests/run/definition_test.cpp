@@ -188,8 +188,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "run.toml:1:8: 'peer' must be a section [peer], not a whole number"},
         BadFile{"WarmupBeyondEnd", "warmup_steps = 20", "warmup_steps = 301",
                 "run.toml:17:16: [schedule] warmup_steps 301 is beyond the end of the schedule, step 300"},
-        BadFile{"LocalStepsBeyondTheBatch", "[data]", "[local_updates]\nbatch_size = 257\n[data]",
-                "run.toml:11:14: [local_updates] batch_size 257 is larger than [run] target_batch_size 256: "
+        BadFile{"LocalStepsBeyondTheBatch", "[data]", "[local_updates]\nbatch_size = 513\n[data]",
+                "run.toml:11:14: [local_updates] batch_size 513 is larger than [run] target_batch_size 512: "
                 "nobody "
                 "would take a step of its own"},
         BadFile{"LocalUpdatesWithDelayedAveraging", "[data]",
