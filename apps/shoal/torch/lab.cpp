@@ -84,6 +84,8 @@ void declare_swav(CLI::App& lab, const Chosen& chosen) {
     app->add_option("--target-batch-size", options->target_batch_size, "Samples for one step, at least")
         ->capture_default_str()
         ->check(CLI::Range(64, 1000000));
+    app->add_option("--set", options->settings,
+                    "section.key=value for the three peers' run, not for that of the one process");
     app->add_option("--seed", options->seed, "Of the run: first parameters and data order")
         ->capture_default_str()
         ->check(CLI::NonNegativeNumber);

@@ -31,11 +31,14 @@ class Swav {
   public:
     explicit Swav(const SwavOptions& options) : options_(options) {
         options_.folder = std::filesystem::absolute(options_.folder);
+        for (const std::string& setting : options_.settings)
+            overrides_.push_back(run::parse_override(setting));
         make_peers_folder(options_.folder);
     }
 
     int run() {
         write_run_file();
+        run::load_definition(run_file(), overrides_, run::Purpose::training);  // refuses wrong ones at once
         const Outcome swarm = train("swarm", {kLoads.begin(), kLoads.end()});
         const Outcome one = train("one", {1.0});
         return report(swarm, one);
@@ -46,11 +49,12 @@ class Swav {
     void write_run_file() const;
     Outcome train(const std::string& name, const std::vector<double>& loads);
     void watch(const std::string& name, std::vector<PeerProcess>& peers) const;
-    train::ProbeReport probed(const PeerProcess& peer, bool with_random) const;
+    train::ProbeReport probed(const PeerProcess& peer, bool is_swarm) const;
     int report(const Outcome& swarm, const Outcome& one) const;
     void draw_losses(const Outcome& swarm, const Outcome& one) const;
 
     SwavOptions options_;
+    std::vector<run::Override> overrides_;  ///< of the swarm
 };
 
 void Swav::write_run_file() const {
@@ -145,15 +149,19 @@ void Swav::watch(const std::string& name, std::vector<PeerProcess>& peers) const
     for (PeerProcess& peer : peers) peer.log->update();
 }
 
-train::ProbeReport Swav::probed(const PeerProcess& peer, bool with_random) const {
+train::ProbeReport Swav::probed(const PeerProcess& peer, bool is_swarm) const {
     train::ProbeProgramOptions probe;
     probe.checkpoints = peer.folder / "checkpoints";
-    probe.random = with_random;
+    probe.random = !is_swarm;
     if (options_.result.quick) probe.probe.samples = 10000;
-    return train::probe_checkpoint(run::load_definition(run_file(), {}, run::Purpose::training), probe);
+    return train::probe_checkpoint(
+        run::load_definition(run_file(), is_swarm ? overrides_ : std::vector<run::Override>(),
+                             run::Purpose::training),
+        probe);
 }
 
 Outcome Swav::train(const std::string& name, const std::vector<double>& loads) {
+    const bool is_swarm = loads.size() > 1;
     std::vector<PeerProcess> peers;
     const std::uint16_t port = free_port();
     for (std::size_t i = 0; i < loads.size(); ++i) {
@@ -166,6 +174,8 @@ Outcome Swav::train(const std::string& name, const std::vector<double>& loads) {
             start.settings.push_back(fmt::format("network.listen_port={}", port));
         else
             start.settings.push_back(fmt::format("network.bootstrap=127.0.0.1:{}", port));
+        if (is_swarm)
+            start.settings.insert(start.settings.end(), options_.settings.begin(), options_.settings.end());
         peers.push_back(start_peer(start));
     }
     watch(name, peers);
@@ -180,7 +190,7 @@ Outcome Swav::train(const std::string& name, const std::vector<double>& loads) {
     outcome.digests = digests.size();
     const auto& steps = peers[0].log->steps;
     if (!steps.empty()) outcome.seconds = steps.rbegin()->second.time - steps.begin()->second.time;
-    outcome.probed = probed(peers[0], loads.size() == 1);
+    outcome.probed = probed(peers[0], is_swarm);
     fmt::print("{}: {} steps in {:.0f} s, probe accuracy {:.2f} %\n", name, options_.steps, outcome.seconds,
                100 * outcome.probed.trained.test_accuracy);
     std::fflush(stdout);
@@ -230,6 +240,7 @@ int Swav::report(const Outcome& swarm, const Outcome& one) const {
          {"steps", options_.steps},
          {"target_batch_size", options_.target_batch_size},
          {"seed", options_.seed},
+         {"settings", options_.settings},
          {"accuracy", {{"swarm", by_swarm}, {"one", by_one}, {"random", by_chance}}},
          {"seconds", {{"swarm", swarm.seconds}, {"one", one.seconds}}},
          {"samples", swarm.samples},

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "shoal/run/result.h"
 
@@ -16,6 +18,7 @@ struct SwavOptions {
     std::int64_t steps = 600;      ///< of each of the two runs
     std::int64_t target_batch_size = 256;
     std::int64_t seed = 1;
+    std::vector<std::string> settings;  ///< "section.key=value" for the three peers, not for the one
 };
 
 /// Smaller: ends within a minute or two, shows that all works, and says little about accuracy.

@@ -1,5 +1,6 @@
 #include "shoal/train/probe_program.h"
 
+#include <chrono>
 #include <fmt/format.h>
 
 #include "shoal/base/error.h"
@@ -65,16 +66,24 @@ ProbeReport probe_checkpoint(const run::RunDefinition& definition, const ProbePr
     const std::vector<float> fresh(model->values().begin(), model->values().end());
     report.step = load(*model, definition,
                        options.checkpoints.empty() ? definition.checkpoint_folder() : options.checkpoints);
-    report.trained = probe(features, *images, options.probe);
+    report.trained = probe(features, *images, options.probe, options.progress);
     if (!options.random) return report;
     model->set_values(fresh);
-    report.random = probe(features, *images, options.probe);
+    report.random = probe(features, *images, options.probe, options.progress);
     return report;
 }
 
 int run_probe(const run::RunDefinition& definition, const ProbeProgramOptions& options) {
     run::Result result("probe", options.result);
-    const ProbeReport report = probe_checkpoint(definition, options);
+    ProbeProgramOptions watched = options;
+    watched.progress = [said = std::chrono::steady_clock::now()](double share) mutable {
+        const auto now = std::chrono::steady_clock::now();
+        if (now - said < std::chrono::seconds(10)) return;
+        said = now;
+        fmt::print("computed {:.0f} % of the features\n", 100 * share);
+        std::fflush(stdout);
+    };
+    const ProbeReport report = probe_checkpoint(definition, watched);
     say(fmt::format("step {}:", value(report.step)), report.trained);
     result.json()["step"] = value(report.step);
     result.json()["trained"] = as_json(report.trained);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 
 #include "shoal/base/units.h"
 #include "shoal/run/definition.h"
@@ -13,6 +14,7 @@ namespace shoal::train {
 struct ProbeProgramOptions {
     std::filesystem::path checkpoints;  ///< folder of checkpoints; empty: the run's own
     ProbeSettings probe;
+    std::function<void(double)> progress;  ///< told the share of one model's features that are computed
     bool random = true;  ///< also probes the model with the parameters it began with, for comparison
     run::ResultOptions result;
 };
