@@ -81,7 +81,8 @@ void declare_swav(CLI::App& lab, const Chosen& chosen) {
     steps->description("Global steps of each run (--quick: 60)")
         ->capture_default_str()
         ->check(CLI::Range(20, 1000000));
-    app->add_option("--target-batch-size", options->target_batch_size, "Samples for one step, at least")
+    CLI::Option* batch = app->add_option("--target-batch-size", options->target_batch_size);
+    batch->description("Samples of the swarm for one step, at least (--quick: 128)")
         ->capture_default_str()
         ->check(CLI::Range(64, 1000000));
     app->add_option("--set", options->settings,
@@ -90,10 +91,11 @@ void declare_swav(CLI::App& lab, const Chosen& chosen) {
         ->capture_default_str()
         ->check(CLI::NonNegativeNumber);
     add_result_options(*app, options->result);
-    app->callback([options, chosen, steps] {
+    app->callback([options, chosen, steps, batch] {
         lab::SwavOptions sized = *options;
         if (sized.result.quick) make_quick(sized);
         if (steps->count() > 0) sized.steps = options->steps;
+        if (batch->count() > 0) sized.target_batch_size = options->target_batch_size;
         *chosen = [sized] { return run_swav(sized); };
     });
 }

@@ -21,7 +21,7 @@ struct SwavOptions {
     std::vector<std::string> settings;  ///< "section.key=value" for the three peers, not for the one
 };
 
-/// Smaller: ends within a minute or two, shows that all works, and says little about accuracy.
+/// Smaller: ends within about a minute, shows that all works, and says little about accuracy.
 void make_quick(SwavOptions& options);
 
 /// Trains the same run twice with real processes, by three peers that compute all, 60 % and 30 % of the time
