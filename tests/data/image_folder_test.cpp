@@ -61,6 +61,8 @@ TEST(ImageFile, is_read_whatever_its_kind) {
         EXPECT_NEAR(picture.values[right], 0, 0.05) << ending;
         EXPECT_NEAR(picture.values[2 * plane + right], 1, 0.05) << ending;  // blue
     }
+    std::filesystem::rename(folder / "image.png", folder / "lies.jpg");
+    EXPECT_EQ(read_image_file(folder / "lies.jpg").width, 32) << "the contents count";
     EXPECT_FALSE(is_image_file("notes.txt"));
     EXPECT_FALSE(is_image_file("png"));
 }

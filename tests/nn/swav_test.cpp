@@ -122,8 +122,8 @@ TEST(Swav, compares_directions_only) {
     EXPECT_NEAR(model->evaluate(views(5)), loss, 1e-5);
 }
 
-/// With assignments that cannot change (each sample's own are forced by one iteration on two samples that are
-/// alike), the gradient is that of the cross-entropy alone.
+/// The assignments have no gradient; where they hardly depend on the scores, the difference of two losses has
+/// none of theirs either.
 TEST(Swav, has_gradients_that_match_finite_differences_where_assignments_are_flat) {
     ModelSettings settings = little_resnet("swav");
     settings.swav.epsilon = 10;  // assignments hardly depend on the scores

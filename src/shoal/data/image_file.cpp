@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cstdio>
 #include <gd.h>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "shoal/base/error.h"
 
@@ -25,6 +27,24 @@ void keep_quiet() {
     static_cast<void>(once);
 }
 
+struct CloseFile {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+};
+
+/// By what it begins with: names of files found on the Internet often lie.
+gdImage* decode(std::FILE* file) {
+    std::array<char, 12> start{};
+    const std::string_view begin(start.data(), std::fread(start.data(), 1, start.size(), file));
+    std::rewind(file);
+    if (begin.starts_with("\xff\xd8\xff")) return gdImageCreateFromJpeg(file);
+    if (begin.starts_with("\x89PNG")) return gdImageCreateFromPng(file);
+    if (begin.starts_with("GIF8")) return gdImageCreateFromGif(file);
+    if (begin.starts_with("BM")) return gdImageCreateFromBmp(file);
+    if (begin.starts_with("RIFF") && begin.ends_with("WEBP")) return gdImageCreateFromWebp(file);
+    if (begin.starts_with("II*") || begin.starts_with("MM")) return gdImageCreateFromTiff(file);
+    return nullptr;
+}
+
 std::string lower_case_extension(const std::filesystem::path& file) {
     std::string extension = file.extension().string();
     std::transform(extension.begin(), extension.end(), extension.begin(),
@@ -42,7 +62,8 @@ bool is_image_file(const std::filesystem::path& file) {
 
 Picture read_image_file(const std::filesystem::path& file) {
     keep_quiet();
-    const std::unique_ptr<gdImage, DestroyImage> image(gdImageCreateFromFile(file.c_str()));
+    const std::unique_ptr<std::FILE, CloseFile> source(std::fopen(file.c_str(), "rb"));
+    const std::unique_ptr<gdImage, DestroyImage> image(source ? decode(source.get()) : nullptr);
     if (!image)
         throw Error(ErrorKind::bad_input,
                     "image file " + file.string() + " is missing, damaged or no image; repair or remove it");

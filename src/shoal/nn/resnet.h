@@ -6,8 +6,8 @@
 //   filters; each but the first halves the image. Mean over the image; linear.
 //
 //   size    block       filters  depths         stem    features   parameters of the trunk (3 channels)
-//   tiny    basic            16  1, 1, 1        small         64   78 k
-//   small   basic            32  2, 2, 2        small        128   696 k
+//   tiny    basic            16  1, 1, 1        small         64   77 k
+//   small   basic            32  2, 2, 2        small        128   695 k
 //   base    basic            64  2, 2, 2, 2     large        512   11.2 M   (ResNet-18)
 //   large   bottleneck       64  3, 4, 6, 3     large       2048   23.5 M   (ResNet-50)
 //
