@@ -54,6 +54,7 @@ Command key_command();
 Command sim_command();
 // ... and of `shoal-torch`.
 Command train_command();
+Command probe_command();
 Command lab_command();
 Command bench_command();
 

@@ -30,6 +30,9 @@ std::filesystem::path torch_program() {
 const std::vector<Command>& handed_over() {
     static const std::vector<Command> commands = {
         {.name = "train", .summary = "Start a run or join it, as one peer", .declare = {}},
+        {.name = "probe",
+         .summary = "Test the features of a checkpoint with a linear classifier",
+         .declare = {}},
         {.name = "lab", .summary = "Reproduce a result: `shoal lab swarm` shows the main job", .declare = {}},
         {.name = "bench", .summary = "Measure all-reduce, rounds, codecs and the directory", .declare = {}},
     };

@@ -45,6 +45,23 @@ inline data::Batch images(std::int64_t samples, std::int64_t size = 12, std::uin
     return batch;
 }
 
+inline data::Batch views(std::int64_t samples, std::int64_t small_crops = 2, std::uint64_t seed = 1) {
+    Random random(seed);
+    data::Batch batch;
+    batch.kind = data::BatchKind::views;
+    batch.samples = samples;
+    batch.channels = 1;
+    batch.large_size = 16;
+    batch.small_crops = small_crops;
+    batch.small_size = 8;
+    for (std::int64_t i = 0; i < samples * 2 * 16 * 16; ++i)
+        batch.large_views.push_back(static_cast<float>(random.normal()));
+    for (std::int64_t i = 0; i < samples * small_crops * 8 * 8; ++i)
+        batch.small_views.push_back(static_cast<float>(random.normal()));
+    batch.classes.assign(static_cast<std::size_t>(samples), 0);
+    return batch;
+}
+
 /// Samples [first, first + count) of a batch.
 inline data::Batch part(const data::Batch& whole, std::int64_t first, std::int64_t count) {
     data::Batch batch = whole;
@@ -82,6 +99,20 @@ inline ModelSettings little_convnet(std::int64_t size = 12) {
     settings.height = settings.width = size;
     settings.classes = 10;
     settings.filters = 8;
+    return settings;
+}
+
+inline ModelSettings little_resnet(const std::string& kind = "resnet") {
+    ModelSettings settings;
+    settings.kind = kind;
+    settings.channels = 1;
+    settings.height = settings.width = 16;
+    settings.classes = 10;
+    settings.filters = 8;
+    settings.depths = {1, 1};
+    settings.swav.projection_hidden = 16;
+    settings.swav.projection = 8;
+    settings.swav.prototypes = 12;
     return settings;
 }
 

@@ -62,12 +62,13 @@ class EveryOptimizer : public testing::TestWithParam<const char*> {
   protected:
     OptimizerSettings settings_ = settings_of(GetParam());
 };
-INSTANTIATE_TEST_SUITE_P(Optimizers, EveryOptimizer, testing::Values("sgd", "adamw", "lamb"));
+INSTANTIATE_TEST_SUITE_P(Optimizers, EveryOptimizer, testing::Values("sgd", "larc", "adamw", "lamb"));
 
 TEST_P(EveryOptimizer, gives_the_same_bits_on_every_path) {
     EXPECT_TRUE(rc::check([this](std::uint64_t seed) {
         Random random(seed);
-        settings_.nesterov = random.below(2) == 0;
+        settings_.nesterov = settings_.name == "sgd" && random.below(2) == 0;
+        settings_.trust_clip = random.below(2) == 0;
         settings_.momentum = settings_.nesterov || random.below(2) == 0 ? 0.9 : 0;
         settings_.weight_decay = random.below(2) == 0 ? 0 : 0.1;
         settings_.bias_correction = random.below(2) == 0;
@@ -141,6 +142,8 @@ TEST_P(EveryOptimizer, refuses_what_does_not_fit_and_changes_nothing) {
 }
 
 TEST_P(EveryOptimizer, goes_downhill) {
+    settings_.trust = 1;  // larc's own rates are relative to the weights; clipped, they are the schedule's
+    settings_.trust_clip = true;
     const ParameterLayout layout({{"x", {10}, false}});
     const auto optimizer = make_optimizer(settings_, layout);
     std::vector<float> x(10, 3.0F), gradient(10);
@@ -156,9 +159,107 @@ TEST_P(EveryOptimizer, decays_only_the_tensors_that_decay) {
     const ParameterLayout layout({{"weight", {2}, true}, {"bias", {2}, false}});
     const auto optimizer = make_optimizer(settings_, layout);
     std::vector<float> parameters = {1, 1, 1, 1};
-    optimizer->step(Step{}, parameters, std::vector<float>(4, 0.0F), 0.1);
-    EXPECT_LT(parameters[0], 1);
-    EXPECT_EQ(parameters[2], 1);
+    // Across the weights: what makes them shorter to first order is the decay alone.
+    optimizer->step(Step{}, parameters, std::vector<float>{1, -1, 1, -1}, 0.1);
+    EXPECT_LT(parameters[0] + parameters[1], 2 - 1e-5);
+    EXPECT_NEAR(parameters[2] + parameters[3], 2, 1e-6);
+}
+
+TEST_P(EveryOptimizer, leaves_a_frozen_tensor_and_its_state_alone_until_its_step) {
+    settings_.weight_decay = 0.5;
+    const ParameterLayout layout({{"free", {3}, true}, {"prototypes", {3}, true, 2}});
+    const auto optimizer = make_optimizer(settings_, layout);
+    std::vector<float> parameters(6, 1.0F);
+    const std::vector<float> gradient(6, 0.5F);
+    for (int step = 0; step < 2; ++step) {
+        optimizer->step(static_cast<Step>(step), parameters, gradient, 0.1);
+        EXPECT_LT(parameters[0], 1);
+        for (std::size_t i = 3; i < 6; ++i) EXPECT_EQ(parameters[i], 1) << "after step " << step;
+    }
+    for (const StatePart& part : optimizer->state())
+        for (std::size_t i = 3; i < 6; ++i) EXPECT_EQ(part.values[i], 0) << part.name;
+    optimizer->step(static_cast<Step>(2), parameters, gradient, 0.1);
+    EXPECT_LT(parameters[3], 1);
+}
+
+/// The formula in the header, number by number.
+struct ScalarLarc {
+    OptimizerSettings settings;
+    std::vector<float> v;
+
+    double trust_of(std::span<const float> p, std::span<const float> g, double decay, double rate) const {
+        double weights = 0, gradients = 0;
+        for (const float x : p) weights += static_cast<double>(x) * x;
+        for (const float x : g) gradients += static_cast<double>(x) * x;
+        const double trust = settings.trust * std::sqrt(weights) /
+                             (std::sqrt(gradients) + decay * std::sqrt(weights) + settings.epsilon);
+        return settings.trust_clip ? std::min(trust / rate, 1.0) : trust;
+    }
+    void step(const ParameterLayout& layout, std::vector<float>& p, const std::vector<float>& g,
+              double rate) {
+        v.resize(p.size());
+        for (const PlacedTensor& tensor : layout.tensors()) {
+            const std::span<float> weights(p.data() + tensor.offset, tensor.count);
+            const std::span<const float> gradient(g.data() + tensor.offset, tensor.count);
+            const double decay = tensor.decay ? settings.weight_decay : 0;
+            const auto trust = static_cast<float>(trust_of(weights, gradient, decay, rate));
+            for (std::size_t i = 0; i < tensor.count; ++i) {
+                const float decayed = gradient[i] + static_cast<float>(decay) * weights[i];
+                float& velocity = v[tensor.offset + i];
+                velocity = static_cast<float>(settings.momentum) * velocity + trust * decayed;
+                weights[i] -= static_cast<float>(rate) * velocity;
+            }
+        }
+    }
+};
+
+TEST(Larc, follows_its_formula) {
+    const ParameterLayout layout({{"weight", {61, 83}, true}, {"bias", {83}, false}});
+    for (const bool clipped : {false, true}) {
+        ScalarLarc reference{settings_of("larc"), {}};
+        reference.settings.weight_decay = 1e-2;
+        reference.settings.epsilon = 1e-8;
+        reference.settings.trust = 0.02;
+        reference.settings.trust_clip = clipped;
+        const auto optimizer = make_optimizer(reference.settings, layout);
+        Random random(11);
+        std::vector<float> own = gradient_like(layout.size(), random, 0.1), expected = own;
+        const std::vector<float> start = own;
+        for (int step = 0; step < 20; ++step) {
+            const double rate = step < 10 ? 2.4 : 1e-3;  // the second is below the tensors' own: clipped
+            const auto gradient = gradient_like(layout.size(), random, 0.01);
+            optimizer->step(static_cast<Step>(step), own, gradient, rate);
+            reference.step(layout, expected, gradient, rate);
+        }
+        for (std::size_t i = 0; i < own.size(); ++i)
+            ASSERT_NEAR(own[i], expected[i], 1e-5 * (1 + std::abs(expected[i]))) << "value " << i;
+        EXPECT_FALSE(same_bits(own, start));
+    }
+}
+
+TEST(Larc, by_hand) {
+    OptimizerSettings settings = settings_of("larc");
+    settings.trust = 0.5;
+    settings.weight_decay = 0.25;
+    settings.epsilon = 0;
+    settings.momentum = 0.5;
+    const auto optimizer = make_optimizer(settings, ParameterLayout({{"w", {2}, true}}));
+    std::vector<float> w = {3, 4};
+    // ||w|| = 5, ||g|| = 1: t = 0.5 * 5 / (1 + 0.25 * 5); v = t * (g + 0.25 w) = t * {1.75, 1}.
+    optimizer->step(Step{}, w, std::vector<float>{1, 0}, 1);
+    const double trust = 2.5 / 2.25;
+    EXPECT_NEAR(w[0], 3 - trust * 1.75, 1e-6);
+    EXPECT_NEAR(w[1], 4 - trust * 1, 1e-6);
+}
+
+TEST(Larc, takes_a_plain_step_from_weights_of_zero_and_none_without_a_gradient) {
+    OptimizerSettings settings = settings_of("larc");
+    settings.weight_decay = 0.5;
+    const auto optimizer =
+        make_optimizer(settings, ParameterLayout({{"zero", {2}, true}, {"still", {2}, true}}));
+    std::vector<float> parameters = {0, 0, 1, 2};
+    optimizer->step(Step{}, parameters, std::vector<float>{1, 2, 0, 0}, 0.5);
+    EXPECT_EQ(parameters, (std::vector<float>{-0.5F, -1, 1, 2}));
 }
 
 TEST(Lamb, clamps_the_norm_of_the_weights) {
@@ -209,6 +310,12 @@ TEST(MakeOptimizer, refuses_settings_that_make_no_sense) {
     EXPECT_TRUE(refused("lamb", [](OptimizerSettings& s) { s.epsilon = 1e-300; }));
     EXPECT_TRUE(refused("lamb", [](OptimizerSettings& s) { s.maximum_weight_norm = 0; }));
     EXPECT_FALSE(refused("lamb", [](OptimizerSettings& s) { s.betas = {0, 0}; }));
+    EXPECT_TRUE(refused("larc", [](OptimizerSettings& s) { s.nesterov = true; }));
+    EXPECT_TRUE(refused("larc", [](OptimizerSettings& s) { s.momentum = 1; }));
+    EXPECT_TRUE(refused("larc", [](OptimizerSettings& s) { s.trust = 0; }));
+    EXPECT_TRUE(refused("larc", [](OptimizerSettings& s) { s.trust = NAN; }));
+    EXPECT_TRUE(refused("larc", [](OptimizerSettings& s) { s.epsilon = -1; }));
+    EXPECT_FALSE(refused("larc", [](OptimizerSettings& s) { s.epsilon = 0, s.momentum = 0; }));
 }
 
 }  // namespace

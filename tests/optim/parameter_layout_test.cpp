@@ -21,6 +21,12 @@ TEST(ParameterLayout, places_tensors_one_behind_the_other) {
     EXPECT_EQ(layout.describe(), "weight [3, 4] decays\nempty [0, 7] decays\nscale []\nbias [5]\n");
 }
 
+TEST(ParameterLayout, tells_what_is_frozen_at_first) {
+    const ParameterLayout layout({{"a", {2}, true, 5}, {"b", {2}, false}});
+    EXPECT_EQ(layout.tensors()[0].frozen_steps, 5);
+    EXPECT_EQ(layout.describe(), "a [2] decays, frozen for 5 steps\nb [2]\n");
+}
+
 TEST(ParameterLayout, of_nothing_is_empty) {
     EXPECT_EQ(ParameterLayout().size(), 0U);
     EXPECT_EQ(ParameterLayout(std::vector<ParameterTensor>{}).describe(), "");
@@ -32,6 +38,7 @@ TEST(ParameterLayout, refuses_what_makes_no_sense) {
         {{"", {1}, true}},
         {{"a", {1}, true}, {"a", {1}, true}},
         {{"a", {2, -1}, true}},
+        {{"a", {2}, true, -1}},
         {{"a", {kHuge}, true}},
         {{"a", {1LL << 31, 1LL << 31, 2}, true}},
         {{"a", {kHuge / 4}, true}, {"b", {1}, true}},

@@ -183,7 +183,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadFile{"HeadsThatDoNotDivideThePreset", "size = \"tiny\"", "heads = 5",
                 "run.toml:8:9: [model] hidden_size 128 cannot be divided among 5 heads"},
         BadFile{"FiltersOfAnAlbert", "size = \"tiny\"", "filters = 16",
-                "run.toml:8:11: [model] filters is for kind convnet, not albert"},
+                "run.toml:8:11: [model] filters is for kind convnet, resnet and swav, not albert"},
         BadFile{"SectionAsValue", "[run]\nname", "peer = 3\n[run]\nname",
                 "run.toml:1:8: 'peer' must be a section [peer], not a whole number"},
         BadFile{"WarmupBeyondEnd", "warmup_steps = 20", "warmup_steps = 301",
@@ -231,7 +231,69 @@ TEST(RunDefinition, WhatBelongsToAnotherKindOfModelIsRefusedUnlessItIsTheDefault
     const std::string script =
         replaced(convnet_with("file = \"m.pt\"\nsize = \"small\""), "convnet", "torchscript");
     EXPECT_EQ(problems_of(script),
-              "run.toml:4:8: [model] size is for kind albert and convnet, not torchscript");
+              "run.toml:4:8: [model] size is for kind albert, convnet, resnet and swav, not torchscript");
+}
+
+/// A file that trains SwAV, with one more line in [swav], which is the fourth.
+std::string swav_with(const std::string& line, const std::string& optimizer = "larc") {
+    return "[model]\nkind = \"swav\"\n[swav]\n" + line + "\n[optimizer]\nname = \"" + optimizer +
+           "\"\n[run]\nname = \"x\"\n[data]\nkind = \"fashion-mnist\"\n";
+}
+
+TEST(RunDefinition, SwavHasAllItsSettings) {
+    const RunDefinition d =
+        parse_definition(swav_with("small_scale = [0.2, 0.5]\nprototypes = 64\nqueue = 512"), "run.toml",
+                         {flag("model.depths", "3, 4,6,3"), flag("schedule.warmup_steps", "5"),
+                          flag("schedule.start_learning_rate", "0.3")},
+                         Purpose::training);
+    EXPECT_EQ(d.swav.small_scale, (std::array<double, 2>{0.2, 0.5}));
+    EXPECT_EQ(d.swav.prototypes, 64);
+    EXPECT_EQ(d.swav.queue, 512);
+    EXPECT_EQ(d.swav.epsilon, 0.03);
+    EXPECT_EQ(d.model.depths, (std::vector<double>{3, 4, 6, 3}));
+    EXPECT_EQ(d.schedule.start_learning_rate, 0.3);
+    const net::AgreedSettings agreed = agreed_settings(d);
+    const auto is_agreed = [&](const std::string& name) {
+        return std::any_of(agreed.begin(), agreed.end(), [&](const auto& one) { return one.first == name; });
+    };
+    for (const char* name : {"swav.small_scale", "swav.frozen_steps", "model.depths", "optimizer.trust"})
+        EXPECT_TRUE(is_agreed(name)) << name;
+}
+
+TEST(RunDefinition, SwavSettingsThatMakeNoSenseAreRefused) {
+    EXPECT_EQ(problems_of(swav_with("")), "no problem");
+    for (const char* line :
+         {"small_scale = [0.5, 0.2]", "small_scale = [0.0, 0.2]", "large_scale = [0.5]",
+          "large_scale = [0.5, 1.1]", "temperature = 0.0009", "epsilon = 11.0", "sinkhorn_iterations = 0",
+          "small_crops = 65", "flip = 1.1", "colour = -0.1", "blur_sigma = [0.0, 101.0]", "queue = -1",
+          "frozen_steps = -1", "large_crop = 7", "small_crop = 4097", "prototypes = 1048577"})
+        EXPECT_EQ(problems_of(swav_with(line)).substr(0, 10), "run.toml:4") << line;
+    for (const char* line :
+         {"small_scale = [0.2, 0.2]", "large_scale = [1.0, 1.0]", "temperature = 0.001", "epsilon = 10.0",
+          "small_crops = 64", "small_crops = 0", "large_crop = 8", "small_crop = 0", "flip = 1.0",
+          "blur_sigma = [0.0, 100.0]", "prototypes = 1048576"})
+        EXPECT_EQ(problems_of(swav_with(line)), "no problem") << line;
+    for (const char* depths : {"0", "101", "1.5", "1,1,1,1,1,1,1,1,1"})
+        EXPECT_NE(problems_of(swav_with(""), {flag("model.depths", depths)}).find("[model] depths"),
+                  std::string::npos)
+            << depths;
+    EXPECT_EQ(problems_of(swav_with(""), {flag("model.depths", "100,1,1,1,1,1,1,1")}), "no problem");
+    EXPECT_NE(problems_of(swav_with(""), {flag("model.block", "round")}).find("basic, bottleneck"),
+              std::string::npos);
+}
+
+TEST(RunDefinition, WhatDoesNotGoWithSwavIsRefused) {
+    const auto refused = [](const std::string& file, const std::vector<Override>& flags,
+                            const std::string& words) {
+        EXPECT_NE(problems_of(file, flags).find(words), std::string::npos) << problems_of(file, flags);
+    };
+    refused(swav_with(""), {flag("data.kind", "text")}, "must be images, fashion-mnist or image-folder");
+    refused(swav_with(""), {flag("data.micro_batch_size", "1")}, "at least 2 for [model] kind swav");
+    EXPECT_EQ(problems_of(swav_with(""), {flag("data.micro_batch_size", "2")}), "no problem");
+    refused(swav_with(""), {flag("optimizer.nesterov", "true")}, "for sgd, not larc");
+    refused(swav_with(""), {flag("schedule.start_learning_rate", "0.1")}, "without warmup_steps");
+    refused(swav_with(""), {flag("data.kind", "image-folder")}, "[data] path is missing");
+    refused(convnet_with("") + "[swav]\nqueue = 5\n", {}, "[swav] queue is for kind swav, not convnet");
 }
 
 TEST(RunDefinition, EachProblemCanBeHadAlone) {
@@ -381,7 +443,7 @@ TEST_F(AgreedSettingsTest, AStatedHashStandsForAFileThatIsNotThereAndIsHeldAgain
 
 TEST(RunDefinition, TheShippedExamplesAreValid) {
     const auto folder = std::filesystem::path(SHOAL_EXAMPLES);
-    for (const char* name : {"albert.toml", "fashion_mnist.toml", "own_model.toml"})
+    for (const char* name : {"albert.toml", "fashion_mnist.toml", "own_model.toml", "swav.toml"})
         EXPECT_NO_THROW(load_definition(folder / name, {}, Purpose::training)) << name;
     EXPECT_EQ(load_definition(folder / "own_model.toml", {}, Purpose::training).model.kind, "torchscript");
 }

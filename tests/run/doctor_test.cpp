@@ -107,6 +107,16 @@ TEST(Doctor, NamesTheImageFilesThatAFolderLacks) {
     EXPECT_FALSE(something_is_wrong(judge_files(definition)));
 }
 
+TEST(Doctor, AsksForAFolderOfImagesNotForIdxFiles) {
+    const TemporaryFolder folder;
+    RunDefinition definition;
+    definition.data.kind = "image-folder";
+    definition.data.path = folder.path();
+    EXPECT_FALSE(something_is_wrong(judge_files(definition)));
+    definition.data.path = folder / "none";
+    EXPECT_NE(judge_files(definition).at(0).text.find("no folder"), std::string::npos);
+}
+
 TEST(Doctor, TellsATorchScriptFileFromAnotherByItsFirstBytes) {
     const TemporaryFolder folder;
     RunDefinition definition;

@@ -4,6 +4,7 @@
 #include "shoal/command.h"
 #include "shoal/lab/faults.h"
 #include "shoal/lab/swarm.h"
+#include "shoal/lab/swav.h"
 #include "shoal/result_options.h"
 
 namespace shoal::app {
@@ -64,12 +65,48 @@ void declare_faults(CLI::App& lab, const Chosen& chosen) {
     app->callback([options, chosen] { *chosen = [options] { return run_faults(*options); }; });
 }
 
+void declare_swav(CLI::App& lab, const Chosen& chosen) {
+    auto options = std::make_shared<lab::SwavOptions>();
+    CLI::App* app = lab.add_subcommand("swav", "What three unequal peers learn from images without labels");
+    describe(*app,
+             "Pre-trains a tiny ResNet on Fashion-MNIST without labels (SwAV): by three peers that compute "
+             "all, 60 % and 30 % of the time, and by\n"
+             "one process. Trains a linear classifier on the features of each, and on those of the random "
+             "parameters that both began with.");
+    app->add_option("--images", options->images,
+                    "Folder of IDX files (default: Debian's dataset-fashion-mnist)");
+    app->add_option("--folder", options->folder, "For everything that the peers write")
+        ->capture_default_str();
+    CLI::Option* steps = app->add_option("--steps", options->steps, "Global steps of each run");
+    steps->description("Global steps of each run (--quick: 60)")
+        ->capture_default_str()
+        ->check(CLI::Range(20, 1000000));
+    CLI::Option* batch = app->add_option("--target-batch-size", options->target_batch_size);
+    batch->description("Samples of the swarm for one step, at least (--quick: 128)")
+        ->capture_default_str()
+        ->check(CLI::Range(64, 1000000));
+    app->add_option("--set", options->settings,
+                    "section.key=value for the three peers' run, not for that of the one process");
+    app->add_option("--seed", options->seed, "Of the run: first parameters and data order")
+        ->capture_default_str()
+        ->check(CLI::NonNegativeNumber);
+    add_result_options(*app, options->result);
+    app->callback([options, chosen, steps, batch] {
+        lab::SwavOptions sized = *options;
+        if (sized.result.quick) make_quick(sized);
+        if (steps->count() > 0) sized.steps = options->steps;
+        if (batch->count() > 0) sized.target_batch_size = options->target_batch_size;
+        *chosen = [sized] { return run_swav(sized); };
+    });
+}
+
 }  // namespace
 
 Command lab_command() {
     Command command;
     command.name = "lab";
-    command.summary = "Experiments: 'swarm' shows the main job, 'faults' hits it where it hurts";
+    command.summary =
+        "Experiments: 'swarm' shows the main job, 'faults' hits it where it hurts, 'swav' needs no labels";
     command.declare = [](CLI::App& app) -> std::function<int()> {
         app.description(
             "Experiments that reproduce results on this machine, with real processes. Each has --help.");
@@ -77,6 +114,7 @@ Command lab_command() {
         auto chosen = std::make_shared<std::function<int()>>();
         declare_swarm(app, chosen);
         declare_faults(app, chosen);
+        declare_swav(app, chosen);
         return [chosen] { return (*chosen)(); };
     };
     return command;

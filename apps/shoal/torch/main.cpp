@@ -5,5 +5,5 @@
 int main(int argc, char** argv) {
     shoal::keep_freed_memory();
     using namespace shoal::app;
-    return run_program(argc, argv, {train_command(), lab_command(), bench_command()}, {});
+    return run_program(argc, argv, {train_command(), probe_command(), lab_command(), bench_command()}, {});
 }

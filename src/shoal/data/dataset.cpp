@@ -4,6 +4,7 @@
 
 #include "shoal/base/error.h"
 #include "shoal/data/image_dataset.h"
+#include "shoal/data/image_folder.h"
 #include "shoal/data/permutation.h"
 #include "shoal/data/text_dataset.h"
 #include "shoal/data/token_dataset.h"
@@ -17,10 +18,14 @@ constexpr std::uint64_t kHeldOutSeed = 0x4e1d0a7;
 void check(const DatasetSettings& settings) {
     const auto refuse = [](const std::string& what) { throw Error(ErrorKind::invalid_argument, what); };
     const bool text = settings.kind == "text" || settings.kind == "tokens";
-    if (!text && settings.kind != "images" && settings.kind != "fashion-mnist") {
+    if (!text && settings.kind != "images" && settings.kind != "fashion-mnist" &&
+        settings.kind != "image-folder") {
         refuse("there is no data set kind '" + settings.kind +
-               "'; choose text, tokens, images or fashion-mnist");
+               "'; choose text, tokens, images, fashion-mnist or image-folder");
     }
+    if (text && settings.crops) refuse("a data set of kind '" + settings.kind + "' has no images to crop");
+    if (settings.image_size < 8 || settings.image_size > 4096)
+        refuse("image_size must be 8 to 4096, not " + std::to_string(settings.image_size));
     if (settings.path.empty() && settings.kind != "fashion-mnist")
         refuse("a data set of kind '" + settings.kind + "' needs a path");
     if (settings.kind == "text" && settings.vocabulary.empty())
@@ -45,6 +50,8 @@ std::string_view to_string(BatchKind kind) {
             return "tokens";
         case BatchKind::images:
             return "images";
+        case BatchKind::views:
+            return "views of images";
     }
     return "unknown";
 }
@@ -57,9 +64,20 @@ Batch Dataset::begin(std::int64_t samples) const {
     batch.samples = samples;
     batch.sequence_length = form.sequence_length;
     batch.channels = form.channels;
+    batch.tokens.reserve(static_cast<std::size_t>(samples * form.sequence_length));
+    if (form.kind == BatchKind::views) {
+        batch.large_size = form.large_size;
+        batch.small_crops = form.small_crops;
+        batch.small_size = form.small_size;
+        const auto floats = [&](std::int64_t crops, std::int64_t size) {
+            return static_cast<std::size_t>(samples * crops * form.channels * size * size);
+        };
+        batch.large_views.reserve(floats(kLargeCrops, form.large_size));
+        batch.small_views.reserve(floats(form.small_crops, form.small_size));
+        return batch;
+    }
     batch.height = form.height;
     batch.width = form.width;
-    batch.tokens.reserve(static_cast<std::size_t>(samples * form.sequence_length));
     batch.pixels.reserve(static_cast<std::size_t>(samples * form.channels * form.height * form.width));
     return batch;
 }
@@ -102,6 +120,7 @@ std::unique_ptr<Dataset> make_dataset(const DatasetSettings& settings, const Pee
     const std::uint64_t seed = order_seed(peer, settings.seed);
     if (settings.kind == "text") return std::make_unique<TextDataset>(settings, seed);
     if (settings.kind == "tokens") return std::make_unique<TokenDataset>(settings, seed);
+    if (settings.kind == "image-folder") return std::make_unique<ImageFolder>(settings, seed);
     DatasetSettings images = settings;
     if (images.path.empty()) images.path = kFashionMnistFolder;
     return std::make_unique<ImageDataset>(images, seed);

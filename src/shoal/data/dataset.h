@@ -10,10 +10,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "shoal/base/identity.h"
 #include "shoal/data/batch.h"
+#include "shoal/data/multi_crop.h"
 
 namespace shoal::data {
 
@@ -23,6 +25,7 @@ struct DatasetSettings {
     /// "images": a folder with the four IDX files of the MNIST family, plain or .gz (image_dataset.h).
     /// "fashion-mnist": the same, where Debian's package dataset-fashion-mnist puts it unless `path` says
     /// otherwise.
+    /// "image-folder": a folder of JPEG, PNG, WebP and other files (image_folder.h).
     std::string kind = "text";
     std::filesystem::path path;
     /// SentencePiece model (*.model) of a "text" data set; train_vocabulary() in vocabulary.h makes one.
@@ -31,11 +34,15 @@ struct DatasetSettings {
     std::int64_t sequence_length = 128;
     /// "tokens" only: ids must be below it; 0 does not check.
     std::int64_t vocabulary_size = 0;
-    /// Share of the text or tokens that is never trained on, in (0, 0.5]. The split depends on the contents
-    /// alone. IDX folders bring their own.
+    /// Share of the text, tokens or files that is never trained on, in (0, 0.5]. The split depends on the
+    /// contents alone (of an image folder: on the files' names). IDX folders bring their own.
     double held_out = 0.02;
     /// Share of the tokens of a sample that the masked language model has to guess, in (0, 0.5].
     double masked = 0.15;
+    /// Pixels a side, 8 to 4096, that the images of an "image-folder" are brought to.
+    std::int64_t image_size = 224;
+    /// Of data sets of images: batches hold views instead of images (multi_crop.h).
+    std::optional<MultiCropSettings> crops;
     /// Seed of the run; mixed with the PeerId for the peer's own order.
     std::uint64_t seed = 0;
 };

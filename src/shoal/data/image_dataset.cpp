@@ -44,23 +44,40 @@ ImageDataset::ImageDataset(const DatasetSettings& settings, std::uint64_t peer_s
     const double deviation = std::sqrt(std::max(squares / count - mean * mean, 1.0));
     for (std::size_t v = 0; v < 256; ++v)
         normalised_[v] = static_cast<float>((static_cast<double>(v) - mean) / deviation);
+    if (settings.crops)
+        crops_.emplace(*settings.crops,
+                       static_cast<std::int64_t>(std::max(training_.height, training_.width)),
+                       std::vector<float>{static_cast<float>(mean / 255)},
+                       std::vector<float>{static_cast<float>(deviation / 255)});
 }
 
 DataShape ImageDataset::shape() const {
-    return {.kind = BatchKind::images,
-            .channels = 1,
-            .height = static_cast<std::int64_t>(training_.height),
-            .width = static_cast<std::int64_t>(training_.width),
-            .classes = classes_};
+    DataShape shape;
+    shape.kind = crops_ ? BatchKind::views : BatchKind::images;
+    shape.channels = 1;
+    shape.height = static_cast<std::int64_t>(training_.height);
+    shape.width = static_cast<std::int64_t>(training_.width);
+    shape.classes = classes_;
+    if (crops_) crops_->describe(shape);
+    return shape;
 }
 
-void ImageDataset::append(Batch& batch, bool held_out, std::uint64_t index, std::uint64_t /*choice*/) const {
+void ImageDataset::append(Batch& batch, bool held_out, std::uint64_t index, std::uint64_t choice) const {
     const Images& images = held_out ? held_out_ : training_;
     const std::size_t size = images.height * images.width;
     const auto first = images.pixels.begin() + static_cast<std::ptrdiff_t>(index * size);
-    std::transform(first, first + static_cast<std::ptrdiff_t>(size), std::back_inserter(batch.pixels),
-                   [this](std::uint8_t pixel) { return normalised_[pixel]; });
+    const auto last = first + static_cast<std::ptrdiff_t>(size);
     batch.classes.push_back(images.labels[index]);
+    if (crops_) {
+        Picture picture{
+            1, static_cast<std::int64_t>(images.height), static_cast<std::int64_t>(images.width), {}};
+        std::transform(first, last, std::back_inserter(picture.values),
+                       [](std::uint8_t pixel) { return static_cast<float>(pixel) / 255; });
+        crops_->append(picture, choice, batch);
+        return;
+    }
+    std::transform(first, last, std::back_inserter(batch.pixels),
+                   [this](std::uint8_t pixel) { return normalised_[pixel]; });
 }
 
 }  // namespace shoal::data

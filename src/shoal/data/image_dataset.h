@@ -3,10 +3,11 @@
 // t10k-labels-idx1-ubyte, each with or without .gz.
 //
 // One grey channel; pixels are normalised with mean and deviation of the training images. The t10k files are
-// the held-out samples, in their order. Everything is held in memory as bytes (55 MB for Fashion-MNIST, 0.3 s
-// to read).
+// the held-out samples, in their order. With DatasetSettings::crops, batches hold views. Everything is held
+// in memory as bytes (55 MB for Fashion-MNIST, 0.3 s to read).
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "shoal/data/dataset.h"
@@ -37,6 +38,7 @@ class ImageDataset final : public Dataset {
     Images training_, held_out_;
     std::int64_t classes_ = 0;
     float normalised_[256] = {};  ///< the float for each byte
+    std::optional<MultiCrop> crops_;
 };
 
 }  // namespace shoal::data

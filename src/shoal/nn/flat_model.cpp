@@ -61,7 +61,7 @@ void FlatModel::adopt(const std::vector<NamedTensor>& tensors) {
     using Identity = std::tuple<const void*, std::vector<std::int64_t>, std::vector<std::int64_t>>;
     std::map<Identity, std::size_t> seen;
     std::size_t total = 0;
-    for (const auto& [name, tensor] : tensors) {
+    for (const auto& [name, tensor, frozen_steps] : tensors) {
         const auto elements = static_cast<std::size_t>(tensor.numel());
         const auto [place, is_new] = seen.emplace(
             Identity{elements > 0 ? tensor.data_ptr() : &name, tensor.sizes().vec(), tensor.strides().vec()},
@@ -69,7 +69,7 @@ void FlatModel::adopt(const std::vector<NamedTensor>& tensors) {
         leaves_.push_back(tensor);
         offsets_.push_back(place->second);
         if (!is_new) continue;
-        parameters_.push_back({name, tensor.sizes().vec(), total, elements, tensor.dim() >= 2});
+        parameters_.push_back({name, tensor.sizes().vec(), total, elements, tensor.dim() >= 2, frozen_steps});
         total += elements;
     }
     values_ = at::zeros({static_cast<std::int64_t>(total)}, at::kFloat);

@@ -8,6 +8,12 @@
 
 namespace shoal::nn {
 
+struct NamedTensor {
+    std::string name;
+    at::Tensor tensor;              ///< fp32 leaf on the CPU
+    std::int64_t frozen_steps = 0;  ///< as Parameter's
+};
+
 class FlatModel : public Model {
   public:
     const std::vector<Parameter>& parameters() const final { return parameters_; }
@@ -22,10 +28,6 @@ class FlatModel : public Model {
   protected:
     FlatModel(std::string title, int threads);
 
-    struct NamedTensor {
-        std::string name;
-        at::Tensor tensor;  ///< fp32 leaf on the CPU
-    };
     /// Moves the tensors' contents into the flat array and makes the very same tensors views of it. Tensors
     /// that shared their storage (tied weights) become one parameter under the first name. Call once, in the
     /// constructor.
@@ -36,10 +38,12 @@ class FlatModel : public Model {
     /// Throws Error(invalid_argument) unless the batch is what the model takes.
     virtual void check(const data::Batch& batch) const = 0;
 
+    /// Tells libtorch how many threads this model computes with; before any computation that is no loss.
+    void use_threads() const;
+
   private:
     at::Tensor guarded_loss(const data::Batch& batch, bool training);
     void check_gradient_views() const;
-    void use_threads() const;
 
     std::string title_;
     int threads_;

@@ -5,7 +5,9 @@
 #include "shoal/base/error.h"
 #include "shoal/nn/albert.h"
 #include "shoal/nn/convnet.h"
+#include "shoal/nn/resnet.h"
 #include "shoal/nn/script_model.h"
+#include "shoal/nn/swav.h"
 
 namespace shoal::nn {
 namespace {
@@ -58,10 +60,12 @@ std::unique_ptr<Model> make_model(const ModelSettings& settings) {
     }
     if (settings.kind == "albert") return make_albert(settings);
     if (settings.kind == "convnet") return make_convnet(settings);
+    if (settings.kind == "resnet") return make_resnet(settings);
+    if (settings.kind == "swav") return make_swav(settings);
     if (settings.kind.ends_with(".pt")) return load_script_model(settings.kind, settings.threads);
     throw Error(ErrorKind::invalid_argument,
                 "there is no model '" + settings.kind +
-                    "'; choose albert, convnet, or a TorchScript file that ends in .pt");
+                    "'; choose albert, convnet, resnet, swav, or a TorchScript file that ends in .pt");
 }
 
 }  // namespace shoal::nn

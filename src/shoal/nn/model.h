@@ -2,8 +2,9 @@
 //
 // All trainable parameters lie in ONE flat array of floats in the order of parameters(), without gaps, and
 // their gradients in another of the same form; reading either out costs nothing. There is no other state that
-// training changes: models that have some (running statistics of batch normalisation) are refused, so whoever
-// holds the parameters holds the model.
+// a model is made of: TorchScript models that have some (running statistics of batch normalisation) are
+// refused, and the built-in ones normalise by the batch (batch_norm.h), so whoever holds the parameters holds
+// the model.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,20 @@
 
 namespace shoal::nn {
 
+/// Of kind "swav"; see swav.h. The first three: 0 is by size.
+struct SwavSettings {
+    std::int64_t projection_hidden = 0, projection = 0, prototypes = 0;
+    std::int64_t frozen_steps = 100;  ///< of the prototypes, from the beginning of the run
+    double temperature = 0.1;         ///< 0.001 to 10, as epsilon
+    double epsilon = 0.03;
+    std::int64_t sinkhorn_iterations = 3;
+    std::int64_t queue = 0;            ///< samples; 0: none
+    std::int64_t queue_from_step = 0;  ///< see Model::set_step()
+};
+
 struct ModelSettings {
-    /// "albert", "convnet", or the path of a TorchScript file, which ends in .pt (script_model.h).
+    /// "albert", "convnet", "resnet", "swav", or the path of a TorchScript file, which ends in .pt
+    /// (script_model.h).
     std::string kind = "albert";
     /// "tiny", "small", "base" or "large"; "convnet" has tiny and small only. Fields below that are above 0
     /// override what the size says.
@@ -38,13 +51,19 @@ struct ModelSettings {
     std::int64_t feedforward_size = 0;
     double dropout = 0;  ///< of the built-in models, in [0, 1); its masks differ from peer to peer
 
-    // ConvNet
-    std::int64_t channels = 0;  ///< required; and the next three
+    // ConvNet, ResNet, SwAV
+    std::int64_t channels = 0;  ///< required; and the next three for the ConvNet, classes for the ResNet
     std::int64_t height = 0;
     std::int64_t width = 0;
     std::int64_t classes = 0;
-    std::int64_t filters = 0;  ///< of the first stage, a multiple of 8; doubles with each of the three stages
-    std::int64_t blocks = 0;   ///< residual blocks a stage
+    std::int64_t filters = 0;  ///< of the first stage; doubles with each. Of the ConvNet a multiple of 8
+    std::int64_t blocks = 0;   ///< ConvNet: residual blocks a stage
+
+    // ResNet, SwAV
+    std::vector<std::int64_t> depths;  ///< residual blocks of each stage; empty: by size
+    std::string block;                 ///< "basic" or "bottleneck"; empty: by size
+    std::string stem;                  ///< "small" or "large"; empty: by size
+    SwavSettings swav;
 };
 
 /// Fills in what the data set knows: vocabulary_size and sequence_length, or the form of the images; set
@@ -60,6 +79,7 @@ struct Parameter {
     std::size_t size = 0;             ///< elements
     bool decay = true;  ///< weight decay applies; not to biases and normalisations, that is tensors of one
                         ///< dimension or none
+    std::int64_t frozen_steps = 0;  ///< steps of the swarm that leave it as it was made
 };
 
 /// Used from one thread at a time; any thread will do.
@@ -82,12 +102,17 @@ class Model {
     virtual std::int64_t accumulated_samples() const = 0;
     virtual void zero_gradients() = 0;
 
-    /// Adds the gradients of a batch and returns the mean loss over its samples. The loss of a batch is the
-    /// mean of its samples' own losses in every built-in model, so that it does not matter how samples are
-    /// cut into batches. Throws Error(invalid_argument) if the batch is of a kind or shape that the model
-    /// does not take, Error(bad_input) if a TorchScript file does not fit; the gradients are then unchanged,
-    /// unless the failure came in the backward pass, when they are zeroed. The loss may be NaN or infinite:
-    /// the trainer decides.
+    /// The global step that the parameters have reached, for models whose loss depends on it (SwAV's queue);
+    /// 0 until told otherwise.
+    virtual void set_step(std::int64_t /*step*/) {}
+
+    /// Adds the gradients of a batch and returns the mean loss over its samples. In every built-in model
+    /// without batch normalisation, that is all but ResNet and SwAV, the loss of a batch is the mean of its
+    /// samples' own losses, so that it does not matter how samples are cut into batches. Throws
+    /// Error(invalid_argument) if the batch is of a kind or shape that the model does not take,
+    /// Error(bad_input) if a TorchScript file does not fit; the gradients are then unchanged, unless the
+    /// failure came in the backward pass, when they are zeroed. The loss may be NaN or infinite: the trainer
+    /// decides.
     virtual double forward_backward(const data::Batch& batch) = 0;
 
     /// The mean loss without gradients and without dropout.

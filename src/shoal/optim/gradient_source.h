@@ -33,6 +33,9 @@ class GradientSource {
     /// The gradient of the last micro_batch(): the sum over its samples of each sample's gradient.
     virtual std::span<const float> gradient() = 0;
 
+    /// The global step that the parameters have reached; told before each micro_batch().
+    virtual void set_step(Step /*step*/) {}
+
     /// Takes the next samples of this peer's own stream, computes their mean loss and its gradient (which
     /// replaces the last one).
     virtual MicroBatchLoss micro_batch() = 0;

@@ -98,6 +98,7 @@ struct LocalCompute::Worker {
 
 MicroBatchResult LocalCompute::Worker::micro_batch() {
     const auto start = std::chrono::steady_clock::now();
+    source.set_step(step);
     const MicroBatchLoss loss = source.micro_batch();
     const std::span<const float> gradient = source.gradient();
     MicroBatchResult result;

@@ -26,6 +26,10 @@ MomentConstants moment_constants(const OptimizerSettings& settings) {
             static_cast<float>(settings.epsilon)};
 }
 
+bool is_frozen(const PlacedTensor& tensor, Step from) {
+    return value(from) < tensor.frozen_steps;
+}
+
 class Sgd final : public Optimizer {
   public:
     Sgd(const OptimizerSettings& settings, ParameterLayout layout)
@@ -39,12 +43,13 @@ class Sgd final : public Optimizer {
     }
 
   protected:
-    void do_step(Step, float* parameters, const float* gradient, double learning_rate) override {
+    void do_step(Step from, float* parameters, const float* gradient, double learning_rate) override {
         SgdConstants constants{};
         constants.learning_rate = static_cast<float>(learning_rate);
         constants.momentum = static_cast<float>(settings_.momentum);
         constants.nesterov = settings_.nesterov;
         for (const PlacedTensor& tensor : layout().tensors()) {
+            if (is_frozen(tensor, from)) continue;
             const std::size_t at = tensor.offset;
             constants.weight_decay = tensor.decay ? static_cast<float>(settings_.weight_decay) : 0.0F;
             if (momentum_.empty()) {
@@ -58,6 +63,47 @@ class Sgd final : public Optimizer {
   private:
     OptimizerSettings settings_;
     std::vector<float> momentum_;  ///< empty if there is none
+};
+
+class Larc final : public Optimizer {
+  public:
+    Larc(const OptimizerSettings& settings, ParameterLayout layout)
+        : Optimizer(std::move(layout)), settings_(settings), momentum_(this->layout().size()) {}
+
+    std::vector<StatePart> state() override { return {{"momentum", momentum_}}; }
+
+  protected:
+    void do_step(Step from, float* parameters, const float* gradient, double learning_rate) override {
+        for (const PlacedTensor& tensor : layout().tensors()) {
+            if (is_frozen(tensor, from)) continue;
+            const std::size_t at = tensor.offset;
+            const LarcConstants constants = constants_of(tensor, parameters, gradient, learning_rate);
+            larc_update(constants, gradient + at, parameters + at, momentum_.data() + at, tensor.count);
+        }
+    }
+
+  private:
+    /// A tensor whose weights or gradient are all zero takes its gradient as it is, without decay.
+    LarcConstants constants_of(const PlacedTensor& tensor, const float* parameters, const float* gradient,
+                               double learning_rate) const {
+        LarcConstants constants{};
+        constants.learning_rate = static_cast<float>(learning_rate);
+        constants.momentum = static_cast<float>(settings_.momentum);
+        constants.trust = 1;
+        const double weight_norm = std::sqrt(sum_of_squares({parameters + tensor.offset, tensor.count}));
+        const double gradient_norm = std::sqrt(sum_of_squares({gradient + tensor.offset, tensor.count}));
+        if (weight_norm == 0 || gradient_norm == 0) return constants;
+        const double decay = tensor.decay ? settings_.weight_decay : 0;
+        double trust =
+            settings_.trust * weight_norm / (gradient_norm + weight_norm * decay + settings_.epsilon);
+        if (settings_.trust_clip) trust = trust < learning_rate ? trust / learning_rate : 1;
+        constants.weight_decay = static_cast<float>(decay);
+        constants.trust = static_cast<float>(trust);
+        return constants;
+    }
+
+    OptimizerSettings settings_;
+    std::vector<float> momentum_;
 };
 
 /// Keeps the two moments of AdamW and LAMB.
@@ -91,6 +137,7 @@ class AdamW final : public MomentOptimizer {
         constants.root_correction =
             static_cast<float>(1 / std::sqrt(correction(settings_, settings_.betas[1], from)));
         for (const PlacedTensor& tensor : layout().tensors()) {
+            if (is_frozen(tensor, from)) continue;
             const std::size_t at = tensor.offset;
             constants.shrink =
                 static_cast<float>(tensor.decay ? 1 - learning_rate * settings_.weight_decay : 1.0);
@@ -114,6 +161,7 @@ class Lamb final : public MomentOptimizer {
         const double step_size = learning_rate * std::sqrt(correction(settings_, settings_.betas[1], from)) /
                                  correction(settings_, settings_.betas[0], from);
         for (const PlacedTensor& tensor : layout().tensors()) {
+            if (is_frozen(tensor, from)) continue;
             const double ratio = find_direction(tensor, parameters, gradient);
             subtract_scaled(static_cast<float>(step_size * ratio), direction_.data(),
                             parameters + tensor.offset, tensor.count);
@@ -153,11 +201,17 @@ void require(bool condition, const char* problem, double found) {
 void check(const OptimizerSettings& settings) {
     require(settings.weight_decay >= 0 && std::isfinite(settings.weight_decay),
             "weight_decay must be a finite number of at least 0", settings.weight_decay);
-    if (settings.name == "sgd") {
+    if (settings.name == "sgd" || settings.name == "larc") {
         require(settings.momentum >= 0 && settings.momentum < 1, "momentum must be at least 0 and below 1",
                 settings.momentum);
         require(!settings.nesterov || settings.momentum > 0, "nesterov needs a momentum above 0",
                 settings.momentum);
+        if (settings.name == "sgd") return;
+        require(!settings.nesterov, "larc has no nesterov", 1);
+        require(settings.trust > 0 && std::isfinite(settings.trust), "trust must be a positive number",
+                settings.trust);
+        require(settings.epsilon >= 0 && std::isfinite(settings.epsilon),
+                "epsilon must be a finite number of at least 0", settings.epsilon);
         return;
     }
     for (const double beta : settings.betas) {
@@ -188,13 +242,15 @@ void Optimizer::step(Step from, std::span<float> parameters, std::span<const flo
 }
 
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerSettings& settings, ParameterLayout layout) {
-    const bool known = settings.name == "sgd" || settings.name == "adamw" || settings.name == "lamb";
+    const bool known = settings.name == "sgd" || settings.name == "adamw" || settings.name == "lamb" ||
+                       settings.name == "larc";
     if (!known) {
         throw Error(ErrorKind::invalid_argument,
-                    "unknown optimizer '" + settings.name + "'; the known ones are lamb, adamw, sgd");
+                    "unknown optimizer '" + settings.name + "'; the known ones are lamb, larc, adamw, sgd");
     }
     check(settings);
     if (settings.name == "sgd") return std::make_unique<Sgd>(settings, std::move(layout));
+    if (settings.name == "larc") return std::make_unique<Larc>(settings, std::move(layout));
     if (settings.name == "adamw") return std::make_unique<AdamW>(settings, std::move(layout));
     return std::make_unique<Lamb>(settings, std::move(layout));
 }

@@ -3,14 +3,23 @@
 // keep equal parameters.
 //
 //   sgd    momentum (Nesterov's on request), weight decay added to the gradient: torch.optim.SGD, dampening 0
+//   larc   sgd whose gradient is scaled for each tensor by the norm of its weights (You et al., "Large Batch
+//          Training of Convolutional Networks"), in the form that the SwAV runs used:
+//            t = trust * ||p|| / (||g|| + decay * ||p|| + epsilon); with trust_clip min(t / rate, 1)
+//            v = momentum * v + t * (g + decay * p);  p -= rate * v
+//          where p or g is all zeros: t = 1, decay = 0
 //   adamw  decoupled weight decay: torch.optim.AdamW (Loshchilov, Hutter, "Decoupled Weight Decay
-//   Regularization") lamb   You et al., "Large Batch Optimization for Deep Learning: Training BERT in 76
-//   minutes", in the form of
-//          torch_optimizer.Lamb with debias, which the collaborative ALBERT runs used:
-//            m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;  u = m / (sqrt(v) + epsilon) +
-//            decay p ratio = min(||p||, maximum_weight_norm) / ||u||  per tensor, 1 if either norm is 0 p -=
-//            rate * sqrt(1 - beta2^t) / (1 - beta1^t) * ratio * u        (without bias correction: rate *
+//          Regularization")
+//   lamb   You et al., "Large Batch Optimization for Deep Learning: Training BERT in 76 minutes", in the form
+//          of torch_optimizer.Lamb with debias, which the collaborative ALBERT runs used:
+//            m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
+//            u = m / (sqrt(v) + epsilon) + decay p
+//            ratio = min(||p||, maximum_weight_norm) / ||u||  per tensor, 1 if either norm is 0
+//            p -= rate * sqrt(1 - beta2^t) / (1 - beta1^t) * ratio * u   (without bias correction: rate *
 //            ratio * u)
+//
+// A tensor that the layout calls frozen keeps its values, and its state its zeros, until the step that it
+// names.
 #pragma once
 
 #include <array>
@@ -27,14 +36,16 @@
 namespace shoal::optim {
 
 struct OptimizerSettings {
-    std::string name = "lamb";                   ///< "lamb", "adamw" or "sgd"
+    std::string name = "lamb";                   ///< "lamb", "larc", "adamw" or "sgd"
     std::array<double, 2> betas = {0.9, 0.999};  ///< "lamb", "adamw": decay of the moments, each in [0, 1)
-    double epsilon = 1e-6;                       ///< "lamb", "adamw": > 0
+    double epsilon = 1e-6;                       ///< "lamb", "adamw": > 0; "larc": >= 0
     double weight_decay = 0.01;                  ///< >= 0; only for tensors that decay by the layout
-    double momentum = 0.9;                       ///< "sgd": in [0, 1)
+    double momentum = 0.9;                       ///< "sgd", "larc": in [0, 1)
     bool nesterov = false;                       ///< "sgd": needs a momentum
     bool bias_correction = true;                 ///< "lamb", "adamw"
     double maximum_weight_norm = 10000;          ///< "lamb": > 0
+    double trust = 0.001;                        ///< "larc": > 0
+    bool trust_clip = false;                     ///< "larc": a tensor's own rate never above the schedule's
 };
 
 /// A vector of the optimizer's own, of as many elements as there are parameters.

@@ -38,6 +38,9 @@ ParameterLayout::ParameterLayout(std::vector<ParameterTensor> tensors) {
         if (!names.insert(tensor.name).second) {
             throw Error(ErrorKind::invalid_argument, "two tensors are named '" + tensor.name + "'");
         }
+        if (tensor.frozen_steps < 0)
+            throw Error(ErrorKind::invalid_argument,
+                        "tensor '" + tensor.name + "' cannot be frozen for a negative number of steps");
         const std::int64_t count = elements_of(tensor);
         if (count > kMostElements - end) {
             throw Error(ErrorKind::invalid_argument, "too many parameters, at tensor '" + tensor.name + "'");
@@ -66,7 +69,9 @@ std::string ParameterLayout::describe() const {
             if (i > 0) text += ", ";
             text += std::to_string(tensor.shape[i]);
         }
-        text += tensor.decay ? "] decays\n" : "]\n";
+        text += tensor.decay ? "] decays" : "]";
+        if (tensor.frozen_steps > 0) text += ", frozen for " + std::to_string(tensor.frozen_steps) + " steps";
+        text += "\n";
     }
     return text;
 }

@@ -15,6 +15,7 @@ struct ParameterTensor {
     std::string name;                 ///< unique, not empty
     std::vector<std::int64_t> shape;  ///< row-major; no dimension: a scalar
     bool decay = true;  ///< whether weight decay applies; not to biases and normalisations, as a rule
+    std::int64_t frozen_steps = 0;  ///< global steps before the first that changes it; not negative
 };
 
 /// A tensor and its place.

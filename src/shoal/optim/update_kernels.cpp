@@ -82,6 +82,33 @@ class Sgd {
 };
 
 template <class D>
+class Larc {
+  public:
+    HWY_INLINE Larc(const LarcConstants& constants, const float* gradient, float* p, float* v)
+        : learning_rate_(hn::Set(D(), constants.learning_rate)),
+          momentum_(hn::Set(D(), constants.momentum)),
+          weight_decay_(hn::Set(D(), constants.weight_decay)),
+          trust_(hn::Set(D(), constants.trust)),
+          gradient_(gradient),
+          p_(p),
+          v_(v) {}
+
+    HWY_INLINE void operator()(std::size_t i) const {
+        const D d;
+        const auto p = hn::LoadU(d, p_ + i);
+        const auto decayed = hn::Add(hn::LoadU(d, gradient_ + i), hn::Mul(weight_decay_, p));
+        const auto v = hn::Add(hn::Mul(momentum_, hn::LoadU(d, v_ + i)), hn::Mul(trust_, decayed));
+        hn::StoreU(v, d, v_ + i);
+        hn::StoreU(hn::Sub(p, hn::Mul(learning_rate_, v)), d, p_ + i);
+    }
+
+  private:
+    hn::Vec<D> learning_rate_, momentum_, weight_decay_, trust_;
+    const float* gradient_;
+    float *p_, *v_;
+};
+
+template <class D>
 class Moments {
   public:
     HWY_INLINE Moments(const MomentConstants& constants, const float* gradient, float* m, float* v)
@@ -184,6 +211,10 @@ void sgd_kernel(const SgdConstants& constants, const float* gradient, float* p, 
 void plain_sgd_kernel(const SgdConstants& constants, const float* gradient, float* p, std::size_t count) {
     run<PlainSgd>(count, constants, gradient, p);
 }
+void larc_kernel(const LarcConstants& constants, const float* gradient, float* p, float* v,
+                 std::size_t count) {
+    run<Larc>(count, constants, gradient, p, v);
+}
 void adamw_kernel(const AdamWConstants& constants, const float* gradient, float* p, float* m, float* v,
                   std::size_t count) {
     run<AdamW>(count, constants, gradient, p, m, v);
@@ -205,6 +236,7 @@ namespace shoal::optim {
 
 HWY_EXPORT(sgd_kernel);
 HWY_EXPORT(plain_sgd_kernel);
+HWY_EXPORT(larc_kernel);
 HWY_EXPORT(adamw_kernel);
 HWY_EXPORT(lamb_direction_kernel);
 HWY_EXPORT(subtract_scaled_kernel);
@@ -215,6 +247,11 @@ void sgd_update(const SgdConstants& constants, const float* gradient, float* p, 
 
 void plain_sgd_update(const SgdConstants& constants, const float* gradient, float* p, std::size_t count) {
     HWY_DYNAMIC_DISPATCH(plain_sgd_kernel)(constants, gradient, p, count);
+}
+
+void larc_update(const LarcConstants& constants, const float* gradient, float* p, float* v,
+                 std::size_t count) {
+    HWY_DYNAMIC_DISPATCH(larc_kernel)(constants, gradient, p, v, count);
 }
 
 void adamw_update(const AdamWConstants& constants, const float* gradient, float* p, float* m, float* v,

@@ -19,6 +19,15 @@ void sgd_update(const SgdConstants& constants, const float* gradient, float* p, 
 /// The same without momentum: g = gradient + weight_decay * p;  p -= learning_rate * g
 void plain_sgd_update(const SgdConstants& constants, const float* gradient, float* p, std::size_t count);
 
+struct LarcConstants {
+    float learning_rate, momentum, weight_decay;
+    float trust;  ///< what scales the decayed gradient of this tensor
+};
+
+/// g = trust * (gradient + weight_decay * p);  v = momentum * v + g;  p -= learning_rate * v
+void larc_update(const LarcConstants& constants, const float* gradient, float* p, float* v,
+                 std::size_t count);
+
 /// Exponential moving averages of the gradient g and its square:
 /// m = beta1 * m + rest1 * g;  v = beta2 * v + (rest2 * g) * g
 struct MomentConstants {

@@ -27,7 +27,7 @@ struct RunSection {
 };
 
 struct ModelSection {
-    std::string kind = "albert";  ///< "albert", "convnet" or "torchscript"
+    std::string kind = "albert";  ///< "albert", "convnet", "resnet", "swav" or "torchscript"
     std::filesystem::path file;   ///< of a TorchScript model
     std::string file_sha256;      ///< lets a peer without the file (auxiliary) prove that it means the same
     std::string size = "tiny";    ///< preset of a built-in model; the numbers below override it where not 0
@@ -37,13 +37,38 @@ struct ModelSection {
     std::int64_t feedforward_size = 0;
     std::int64_t layers = 0;
     std::int64_t heads = 0;
-    std::int64_t filters = 0;  ///< of a convnet's first stage
-    std::int64_t blocks = 0;   ///< of a convnet, a stage
+    std::int64_t filters = 0;    ///< of the first stage of a convnet or ResNet
+    std::int64_t blocks = 0;     ///< of a convnet, a stage
+    std::vector<double> depths;  ///< of a ResNet: blocks in each stage; empty: by size
+    std::string block;           ///< of a ResNet: "basic" or "bottleneck"; empty: by size
+    std::string stem;            ///< of a ResNet: "small" or "large"; empty: by size
     double dropout = 0;
 };
 
+/// Swapped prediction between views of an image (model kind "swav"). The first three: 0 is by size.
+struct SwavSection {
+    std::int64_t projection_hidden = 0;
+    std::int64_t projection = 0;
+    std::int64_t prototypes = 0;
+    std::int64_t frozen_steps = 100;  ///< of the prototypes at the start
+    double temperature = 0.1;
+    double epsilon = 0.03;  ///< of Sinkhorn-Knopp
+    std::int64_t sinkhorn_iterations = 3;
+    std::int64_t queue = 0;                         ///< earlier samples that balance the assignments
+    std::int64_t queue_from_step = 0;               ///< the queue is used from this step on
+    std::int64_t large_crop = 0;                    ///< pixels a side; 0: as the images
+    std::array<double, 2> large_scale = {0.14, 1};  ///< share of the image's area
+    std::int64_t small_crops = 6;
+    std::int64_t small_crop = 0;  ///< pixels a side; 0: 3/7 of large_crop
+    std::array<double, 2> small_scale = {0.05, 0.14};
+    double flip = 0.5;                            ///< probability
+    double colour = 1;                            ///< strength of the distortion
+    double blur = 0.5;                            ///< probability
+    std::array<double, 2> blur_sigma = {0.1, 2};  ///< pixels
+};
+
 struct DataSection {
-    std::string kind = "text";         ///< "text", "tokens", "images" or "fashion-mnist"
+    std::string kind = "text";         ///< "text", "tokens", "images", "fashion-mnist" or "image-folder"
     std::filesystem::path path;        ///< file or folder
     std::filesystem::path vocabulary;  ///< SentencePiece model of a "text" data set
     std::string vocabulary_sha256;     ///< as model.file_sha256
@@ -52,17 +77,20 @@ struct DataSection {
     std::int64_t micro_batch_size = 8;  ///< samples this peer computes at once
     double held_out = 0.02;             ///< share that is never trained on
     double masked = 0.15;               ///< share of the tokens to guess ("text")
+    std::int64_t image_size = 224;      ///< pixels a side that images are brought to ("image-folder")
 };
 
 struct OptimizerSection {
-    std::string name = "lamb";  ///< "lamb", "adamw" or "sgd"
+    std::string name = "lamb";  ///< "lamb", "larc", "adamw" or "sgd"
     std::array<double, 2> betas = {0.9, 0.999};
     double epsilon = 1e-6;
     double weight_decay = 0.01;  ///< not applied to biases and normalisation
-    double momentum = 0.9;       ///< "sgd"
+    double momentum = 0.9;       ///< "sgd", "larc"
     bool nesterov = false;       ///< "sgd"
     bool bias_correction = true;
     double maximum_weight_norm = 10000;  ///< "lamb": upper clamp of ||w|| in the trust ratio
+    double trust = 0.001;                ///< "larc": how far a tensor moves for its norm
+    bool trust_clip = false;             ///< "larc": no tensor's rate above the schedule's
     double clip_gradient_norm = 1;       ///< of the swarm's average; 0: no clipping
 };
 
@@ -74,8 +102,9 @@ struct LocalUpdatesSection {
 };
 
 struct ScheduleSection {
-    std::string kind = "linear";  ///< "constant", "linear" or "cosine", after a linear warm-up
-    double learning_rate = 1e-3;  ///< at the peak
+    std::string kind = "linear";     ///< "constant", "linear" or "cosine", after a linear warm-up
+    double learning_rate = 1e-3;     ///< at the peak
+    double start_learning_rate = 0;  ///< where the warm-up begins
     double final_learning_rate = 0;
     std::int64_t warmup_steps = 0;
     std::int64_t total_steps = 0;  ///< where the final rate is reached; 0: run.steps
@@ -130,6 +159,7 @@ struct CheckpointSection {
 struct RunDefinition {
     RunSection run;
     ModelSection model;
+    SwavSection swav;
     DataSection data;
     OptimizerSection optimizer;
     LocalUpdatesSection local_updates;

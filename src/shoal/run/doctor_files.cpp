@@ -48,6 +48,13 @@ Finding judge_images(const std::filesystem::path& folder, bool of_package) {
     return make_finding(wrong, "data", fmt::format("{} lacks {}", folder.string(), missing), advice);
 }
 
+Finding judge_image_folder(const std::filesystem::path& folder) {
+    std::error_code error;
+    if (std::filesystem::is_directory(folder, error)) return make_finding(fine, "data", folder.string());
+    return make_finding(wrong, "data", folder.string() + " does not exist or is no folder",
+                        "data.path must name a folder of images");
+}
+
 /// TorchScript files are zip archives; whether one loads is libtorch's to say.
 Finding judge_script(const std::filesystem::path& file) {
     Finding finding = judge_file("model", file);
@@ -98,7 +105,9 @@ std::vector<Finding> judge_files(const RunDefinition& definition) {
     std::vector<Finding> findings;
     const auto& data = definition.data;
     const bool packaged = data.kind == "fashion-mnist" && data.path.empty();
-    if (packaged || (data.kind != "text" && data.kind != "tokens" && !data.path.empty()))
+    if (data.kind == "image-folder" && !data.path.empty())
+        findings.push_back(judge_image_folder(data.path));
+    else if (packaged || (data.kind != "text" && data.kind != "tokens" && !data.path.empty()))
         findings.push_back(judge_images(packaged ? kFashionMnist : data.path, packaged));
     else if (!data.path.empty())
         findings.push_back(judge_file("data", data.path));

@@ -101,6 +101,13 @@ std::vector<std::string> split_list(std::string_view text) {
     return parts;
 }
 
+/// "a", "a and b", "a, b and c".
+std::string listed(const std::vector<std::string>& words) {
+    std::string text = words.front();
+    for (std::size_t i = 1; i < words.size(); ++i) text += (i + 1 < words.size() ? ", " : " and ") + words[i];
+    return text;
+}
+
 template <typename Number>
 std::optional<Number> parse_number(std::string_view text) {
     Number number{};
@@ -296,19 +303,23 @@ void Loader::check_model_and_data(Purpose purpose) {
     if (purpose == Purpose::meeting) return;
     const ModelSection& model = definition_.model;
     const DataSection& data = definition_.data;
-    const bool images = data.kind == "images" || data.kind == "fashion-mnist";
+    const bool images = data.kind == "images" || data.kind == "fashion-mnist" || data.kind == "image-folder";
     const bool script = model.kind == "torchscript";
     if (model.kind == "albert" && data.kind != "text")
         problem_at("data.kind", "[data] kind must be text for [model] kind albert, not " + data.kind);
-    if (model.kind == "convnet" && !images)
+    const bool sees = model.kind == "convnet" || model.kind == "resnet" || model.kind == "swav";
+    if (sees && !images)
         problem_at("data.kind",
-                   "[data] kind must be images or fashion-mnist for [model] kind convnet, not " + data.kind);
+                   fmt::format("[data] kind must be images, fashion-mnist or image-folder for [model] kind "
+                               "{}, not {}",
+                               model.kind, data.kind));
     if (model.kind == "convnet" && model.size != "tiny" && model.size != "small")
         problem_at("model.size", "[model] size must be tiny or small for kind convnet, not " + model.size);
     if (script && data.kind == "text")
         problem_at(
             "data.kind",
-            "[data] kind must be tokens, images or fashion-mnist for [model] kind torchscript, not text");
+            "[data] kind must be tokens, images, fashion-mnist or image-folder for [model] kind torchscript, "
+            "not text");
     if (!script && !model.file.empty())
         problem_at("model.file", fmt::format("[model] file is for kind torchscript, not {}", model.kind));
     if (script && model.file.empty() && (purpose == Purpose::training || model.file_sha256.empty()))
@@ -319,6 +330,11 @@ void Loader::check_model_and_data(Purpose purpose) {
         if (data.kind == "text" && data.vocabulary.empty())
             problem_at("data.kind", "[data] vocabulary is missing: kind text needs a SentencePiece model");
     }
+    // A view's normalisation and its assignment are those among the samples of a micro-batch.
+    if (purpose == Purpose::training && model.kind == "swav" && data.micro_batch_size < 2)
+        problem_at("data.micro_batch_size",
+                   "[data] micro_batch_size must be at least 2 for [model] kind swav: its samples are "
+                   "compared with each other");
     check_model_sizes();
 }
 
@@ -328,7 +344,7 @@ void Loader::check_model_sizes() {
     for (const Field& field : fields()) {
         if (field.is_for(model.kind) || field.get(definition_) == field.get(defaults)) continue;
         problem_at(field.name(), fmt::format("[{}] {} is for kind {}, not {}", field.section, field.key,
-                                             fmt::join(field.model_kinds, " and "), model.kind));
+                                             listed(field.model_kinds), model.kind));
     }
     if (model.kind != "albert") return;
     struct Size {
@@ -371,6 +387,16 @@ void Loader::check_numbers(Purpose purpose) {
                    "[averaging] delayed = true does not go together with [local_updates]: a peer cannot move "
                    "on from "
                    "parameters that are being averaged");
+    if (d.local_updates.batch_size > 0 && d.model.kind == "swav")
+        problem_at("local_updates.batch_size",
+                   "[local_updates] does not go together with [model] kind swav, whose prototypes are frozen "
+                   "for some "
+                   "of the swarm's steps");
+    if (d.schedule.start_learning_rate > 0 && d.schedule.warmup_steps == 0)
+        problem_at("schedule.start_learning_rate",
+                   "[schedule] start_learning_rate means nothing without warmup_steps");
+    if (d.optimizer.nesterov && d.optimizer.name == "larc")
+        problem_at("optimizer.nesterov", "[optimizer] nesterov = true is for sgd, not larc");
     if (d.optimizer.nesterov && d.optimizer.momentum == 0)
         problem_at("optimizer.nesterov", "[optimizer] nesterov = true needs a momentum above 0");
 }

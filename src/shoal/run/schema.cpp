@@ -93,8 +93,9 @@ void add_common_fields(std::vector<Field>& all) {
         .add("evaluate_every", &RunSection::evaluate_every, own, at_least(0),
              "steps between two held-out losses; 0: never");
     SectionFields(all, "model", &RunDefinition::model)
-        .add("kind", &ModelSection::kind, shared, one_of({"albert", "convnet", "torchscript"}),
-             "albert, convnet or torchscript")
+        .add("kind", &ModelSection::kind, shared,
+             one_of({"albert", "convnet", "resnet", "swav", "torchscript"}),
+             "albert, convnet, resnet, swav (a ResNet without labels) or torchscript")
         .add("file", &ModelSection::file, own, anything(),
              "a TorchScript model whose forward returns the loss (kind torchscript)")
         .add("file_sha256", &ModelSection::file_sha256, own, sha256_or_empty(),
@@ -110,14 +111,21 @@ void add_common_fields(std::vector<Field>& all) {
         .add("layers", &ModelSection::layers, shared, between(0, 1024), "0: by size")
         .add("heads", &ModelSection::heads, shared, between(0, 1024), "0: by size")
         .add("filters", &ModelSection::filters, shared, filters(),
-             "of a convnet's first stage, a multiple of 8; 0: by size")
+             "of the first stage of a convnet or ResNet, a multiple of 8; 0: by size")
         .add("blocks", &ModelSection::blocks, shared, between(0, 100),
              "residual blocks in each stage of a convnet; 0: by size")
+        .add("depths", &ModelSection::depths, shared, depths(),
+             "blocks in each stage of a ResNet, as [3, 4, 6, 3]; empty: by size")
+        .add("block", &ModelSection::block, shared, or_empty(one_of({"basic", "bottleneck"})),
+             "of a ResNet: basic or bottleneck; empty: by size")
+        .add("stem", &ModelSection::stem, shared, or_empty(one_of({"small", "large"})),
+             "of a ResNet: small for images below 64 pixels, or large; empty: by size")
         .add("dropout", &ModelSection::dropout, shared, range(Bound::closed, 0, 1, Bound::open),
              "probability, in [0, 1)");
     SectionFields(all, "data", &RunDefinition::data)
-        .add("kind", &DataSection::kind, shared, one_of({"text", "tokens", "images", "fashion-mnist"}),
-             "text, tokens, images or fashion-mnist")
+        .add("kind", &DataSection::kind, shared,
+             one_of({"text", "tokens", "images", "fashion-mnist", "image-folder"}),
+             "text, tokens, images (IDX files), fashion-mnist, or image-folder (JPEG, PNG and others)")
         .add("path", &DataSection::path, own, anything(),
              "the file, or the folder of the images; fashion-mnist finds Debian's package by itself",
              "--data")
@@ -133,23 +141,71 @@ void add_common_fields(std::vector<Field>& all) {
         .add("held_out", &DataSection::held_out, shared, range(Bound::open, 0, 0.5, Bound::closed),
              "share of the data that is never trained on, in (0, 0.5]")
         .add("masked", &DataSection::masked, shared, range(Bound::open, 0, 0.5, Bound::closed),
-             "share of the tokens to guess, in (0, 0.5] (kind text)");
+             "share of the tokens to guess, in (0, 0.5] (kind text)")
+        .add("image_size", &DataSection::image_size, shared, between(8, 4096),
+             "pixels a side that images are scaled and cut to (kind image-folder)");
+}
+
+void add_swav_fields(std::vector<Field>& all) {
+    using enum Scope;
+    SectionFields(all, "swav", &RunDefinition::swav)
+        .add("projection_hidden", &SwavSection::projection_hidden, shared, between(0, 1 << 16),
+             "width of the projection head's hidden layer; 0: by size")
+        .add("projection", &SwavSection::projection, shared, between(0, 1 << 16),
+             "numbers that the projection head gives; 0: by size")
+        .add("prototypes", &SwavSection::prototypes, shared, between(0, 1 << 20),
+             "clusters, some ten times as many as kinds of things in the images; 0: by size")
+        .add("frozen_steps", &SwavSection::frozen_steps, shared, at_least(0),
+             "steps of the swarm before the prototypes move")
+        .add("temperature", &SwavSection::temperature, shared, range(Bound::closed, 0.001, 10, Bound::closed),
+             "of the predictions")
+        .add("epsilon", &SwavSection::epsilon, shared, range(Bound::closed, 0.001, 10, Bound::closed),
+             "of the assignments: the smaller, the harder")
+        .add("sinkhorn_iterations", &SwavSection::sinkhorn_iterations, shared, between(1, 1000),
+             "that spread the samples over the prototypes")
+        .add("queue", &SwavSection::queue, shared, between(0, 1 << 20),
+             "earlier samples of a peer's own that the assignments are balanced with; 0: none")
+        .add("queue_from_step", &SwavSection::queue_from_step, shared, at_least(0),
+             "the queue is used from this step of the swarm on")
+        .add("large_crop", &SwavSection::large_crop, shared, or_zero(between(8, 4096)),
+             "pixels a side of the two large views; 0: as the images")
+        .add("large_scale", &SwavSection::large_scale, shared, shares(),
+             "their share of the image's area, from and to")
+        .add("small_crops", &SwavSection::small_crops, shared, between(0, 64), "small views of an image")
+        .add("small_crop", &SwavSection::small_crop, shared, or_zero(between(8, 4096)),
+             "pixels a side of the small views; 0: 3/7 of the large ones")
+        .add("small_scale", &SwavSection::small_scale, shared, shares(),
+             "their share of the image's area, from and to")
+        .add("flip", &SwavSection::flip, shared, range(Bound::closed, 0, 1, Bound::closed),
+             "probability that a view is mirrored")
+        .add("colour", &SwavSection::colour, shared, range(Bound::closed, 0, 1, Bound::closed),
+             "strength of the colour distortion")
+        .add("blur", &SwavSection::blur, shared, range(Bound::closed, 0, 1, Bound::closed),
+             "probability that a view is blurred")
+        .add("blur_sigma", &SwavSection::blur_sigma, shared, pixel_range(),
+             "deviation of the blur in pixels, from and to");
 }
 
 void add_step_fields(std::vector<Field>& all) {
     using enum Scope;
     SectionFields(all, "optimizer", &RunDefinition::optimizer)
-        .add("name", &OptimizerSection::name, shared, one_of({"lamb", "adamw", "sgd"}), "lamb, adamw or sgd")
+        .add("name", &OptimizerSection::name, shared, one_of({"lamb", "larc", "adamw", "sgd"}),
+             "lamb, larc, adamw or sgd")
         .add("betas", &OptimizerSection::betas, shared, betas(), "decay of the moments (lamb, adamw)")
         .add("epsilon", &OptimizerSection::epsilon, shared, range(Bound::open, 0, 1, Bound::closed),
-             "added to the denominator (lamb, adamw)")
+             "added to the denominator (lamb, adamw; larc: take 1e-8)")
         .add("weight_decay", &OptimizerSection::weight_decay, shared,
              range(Bound::closed, 0, 1, Bound::closed), "not applied to biases and normalisation")
-        .add("momentum", &OptimizerSection::momentum, shared, range(Bound::closed, 0, 1, Bound::open), "sgd")
+        .add("momentum", &OptimizerSection::momentum, shared, range(Bound::closed, 0, 1, Bound::open),
+             "sgd and larc")
         .add("nesterov", &OptimizerSection::nesterov, shared, anything(), "sgd")
         .add("bias_correction", &OptimizerSection::bias_correction, shared, anything(), "lamb and adamw")
         .add("maximum_weight_norm", &OptimizerSection::maximum_weight_norm, shared, positive(),
              "lamb: upper clamp of a layer's norm in the trust ratio")
+        .add("trust", &OptimizerSection::trust, shared, range(Bound::open, 0, 1e3, Bound::closed),
+             "larc: how far a layer moves in a step, for its norm and the learning rate")
+        .add("trust_clip", &OptimizerSection::trust_clip, shared, anything(),
+             "larc: no layer's rate above the schedule's")
         .add("clip_gradient_norm", &OptimizerSection::clip_gradient_norm, shared, not_negative(),
              "of the swarm's average gradient; 0: no clipping");
     SectionFields(all, "local_updates", &RunDefinition::local_updates)
@@ -165,10 +221,13 @@ void add_step_fields(std::vector<Field>& all) {
              "after the warm-up: constant, linear or cosine")
         .add("learning_rate", &ScheduleSection::learning_rate, shared,
              range(Bound::open, 0, 1e3, Bound::closed),
-             "at the peak; a fair start is 0.05 for lamb, 0.001 for adamw, 0.1 for sgd")
+             "at the peak; a fair start is 0.05 for lamb, 2.4 for larc, 0.001 for adamw, 0.1 for sgd")
+        .add("start_learning_rate", &ScheduleSection::start_learning_rate, shared,
+             range(Bound::closed, 0, 1e3, Bound::closed), "where the warm-up begins")
         .add("final_learning_rate", &ScheduleSection::final_learning_rate, shared,
              range(Bound::closed, 0, 1e3, Bound::closed), "where the schedule ends")
-        .add("warmup_steps", &ScheduleSection::warmup_steps, shared, at_least(0), "linear, from 0")
+        .add("warmup_steps", &ScheduleSection::warmup_steps, shared, at_least(0),
+             "in which the rate rises in a straight line")
         .add("total_steps", &ScheduleSection::total_steps, shared, at_least(0),
              "where final_learning_rate is reached; 0: run.steps");
     SectionFields(all, "averaging", &RunDefinition::averaging)
@@ -251,16 +310,25 @@ void add_peer_fields(std::vector<Field>& all) {
              "where the newest is damaged, move it aside and go on from the one before");
 }
 
-/// Some keys of [model] mean nothing for some kinds.
+/// Some keys mean nothing for some kinds of models.
 void name_model_kinds(std::vector<Field>& all) {
     const std::map<std::string, std::vector<std::string>> kinds = {
-        {"size", {"albert", "convnet"}}, {"dropout", {"albert", "convnet"}},
-        {"vocabulary_size", {"albert"}}, {"embedding_size", {"albert"}},
-        {"hidden_size", {"albert"}},     {"feedforward_size", {"albert"}},
-        {"layers", {"albert"}},          {"heads", {"albert"}},
-        {"filters", {"convnet"}},        {"blocks", {"convnet"}}};
+        {"size", {"albert", "convnet", "resnet", "swav"}},
+        {"dropout", {"albert", "convnet"}},
+        {"vocabulary_size", {"albert"}},
+        {"embedding_size", {"albert"}},
+        {"hidden_size", {"albert"}},
+        {"feedforward_size", {"albert"}},
+        {"layers", {"albert"}},
+        {"heads", {"albert"}},
+        {"depths", {"resnet", "swav"}},
+        {"block", {"resnet", "swav"}},
+        {"stem", {"resnet", "swav"}},
+        {"filters", {"convnet", "resnet", "swav"}},
+        {"blocks", {"convnet"}}};
     for (Field& field : all) {
         const auto found = kinds.find(field.key);
+        if (field.section == "swav") field.model_kinds = {"swav"};
         if (field.section == "model" && found != kinds.end()) field.model_kinds = found->second;
     }
 }
@@ -296,6 +364,7 @@ const std::vector<Field>& fields() {
     static const std::vector<Field> all = [] {
         std::vector<Field> made;
         add_common_fields(made);
+        add_swav_fields(made);
         add_step_fields(made);
         add_peer_fields(made);
         name_model_kinds(made);
@@ -315,6 +384,7 @@ const std::vector<SectionInfo>& sections() {
         {"run", "What all peers work on together."},
         {"model", "What is trained. All peers must say the same."},
         {"data", "What it is trained on. Paths and micro_batch_size are a peer's own."},
+        {"swav", "Learning from images without labels (kind swav). All peers must say the same."},
         {"optimizer", "One step of the whole swarm. All peers must say the same."},
         {"local_updates",
          "Several steps of each peer between two averages, for slow lines; [optimizer] and [schedule] are of "

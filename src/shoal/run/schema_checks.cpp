@@ -49,6 +49,12 @@ Check at_least(std::int64_t low) {
     return between(low, std::int64_t{1} << 52);
 }
 
+Check or_zero(Check check) {
+    return [check = std::move(check)](const Value& value) {
+        return std::get<std::int64_t>(value) == 0 ? std::string() : check(value);
+    };
+}
+
 /// low and high with the bounds as given; NaN and infinity never pass.
 Check range(Bound low_bound, double low, double high, Bound high_bound) {
     return [=](const Value& value) -> std::string {
@@ -148,6 +154,43 @@ Check betas() {
                 return fmt::format("each must be at least 0 and less than 1, not {}", number);
         return {};
     };
+}
+
+Check depths() {
+    return [](const Value& value) -> std::string {
+        const auto& numbers = std::get<std::vector<double>>(value);
+        if (numbers.size() > 8)
+            return fmt::format("must have at most 8 numbers, one a stage, not {}", numbers.size());
+        for (const double number : numbers)
+            if (!(number >= 1 && number <= 100 && number == std::floor(number)))
+                return fmt::format("each must be a whole number from 1 to 100, not {}", number);
+        return {};
+    };
+}
+
+namespace {
+
+Check ordered_pair(Bound low_bound, double low, double high) {
+    return [=](const Value& value) -> std::string {
+        const auto& numbers = std::get<std::vector<double>>(value);
+        if (numbers.size() != 2) return fmt::format("must be two numbers, not {}", numbers.size());
+        const Check each = range(low_bound, low, high, Bound::closed);
+        for (const double number : numbers)
+            if (std::string wrong = each(number); !wrong.empty()) return "each " + wrong;
+        if (numbers[0] > numbers[1])
+            return fmt::format("must have the smaller number first, not [{}, {}]", numbers[0], numbers[1]);
+        return {};
+    };
+}
+
+}  // namespace
+
+Check shares() {
+    return ordered_pair(Bound::open, 0, 1);
+}
+
+Check pixel_range() {
+    return ordered_pair(Bound::closed, 0, 100);
 }
 
 }  // namespace shoal::run

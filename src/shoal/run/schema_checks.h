@@ -22,6 +22,8 @@ Check anything();
 /// Of whole numbers, both ends included.
 Check between(std::int64_t low, std::int64_t high);
 Check at_least(std::int64_t low);
+/// The check of a whole number that may also be 0.
+Check or_zero(Check check);
 /// Of numbers, low and high with the bounds as given; NaN and infinity never pass.
 Check range(Bound low_bound, double low, double high, Bound high_bound);
 Check not_negative();
@@ -41,6 +43,12 @@ Check endpoints();
 Check filters();
 /// Of an optimizer: two numbers from 0 to below 1.
 Check betas();
+/// Blocks in each stage of a ResNet: none, or 1 to 8 whole numbers from 1 to 100.
+Check depths();
+/// From and to: two shares above 0 and at most 1, the smaller first.
+Check shares();
+/// From and to: two lengths from 0 to 100 pixels, the smaller first.
+Check pixel_range();
 
 /// A number as it stands in a run file: with a point.
 std::string number_text(double number);

@@ -12,7 +12,8 @@ namespace {
 optim::ParameterLayout layout_of(const nn::Model& model) {
     std::vector<optim::ParameterTensor> tensors;
     for (const auto& parameter : model.parameters())
-        tensors.push_back(optim::ParameterTensor{parameter.name, parameter.shape, parameter.decay});
+        tensors.push_back(
+            optim::ParameterTensor{parameter.name, parameter.shape, parameter.decay, parameter.frozen_steps});
     return optim::ParameterLayout(std::move(tensors));
 }
 

@@ -27,12 +27,14 @@ class ModelSource final : public optim::GradientSource {
     const optim::ParameterLayout& layout() const override { return layout_; }
     std::span<float> parameters() override { return model_->values(); }
     std::span<const float> gradient() override { return model_->gradient_sum(); }
+    void set_step(Step step) override { model_->set_step(value(step)); }
     optim::MicroBatchLoss micro_batch() override;
     double held_out_loss() override;
     std::uint64_t position() const override { return dataset_->position(); }
     void seek(std::uint64_t position) override { dataset_->seek(position); }
 
     const nn::Model& model() const { return *model_; }
+    nn::Model& model() { return *model_; }
     const data::Dataset& dataset() const { return *dataset_; }
     /// The last micro_batch(), also from any other thread that knows it has ended.
     MicroBatchPlace last_place() const { return last_place_; }

@@ -5,6 +5,38 @@
 
 namespace shoal::train {
 
+namespace {
+
+data::MultiCropSettings crop_settings(const run::SwavSection& swav) {
+    data::MultiCropSettings crops;
+    crops.large_size = swav.large_crop;
+    crops.large_scale = swav.large_scale;
+    crops.small_crops = swav.small_crops;
+    crops.small_size = swav.small_crop;
+    crops.small_scale = swav.small_scale;
+    crops.flip = swav.flip;
+    crops.colour = swav.colour;
+    crops.blur = swav.blur;
+    crops.blur_sigma = swav.blur_sigma;
+    return crops;
+}
+
+nn::SwavSettings swav_settings(const run::SwavSection& section) {
+    nn::SwavSettings swav;
+    swav.projection_hidden = section.projection_hidden;
+    swav.projection = section.projection;
+    swav.prototypes = section.prototypes;
+    swav.frozen_steps = section.frozen_steps;
+    swav.temperature = section.temperature;
+    swav.epsilon = section.epsilon;
+    swav.sinkhorn_iterations = section.sinkhorn_iterations;
+    swav.queue = section.queue;
+    swav.queue_from_step = section.queue_from_step;
+    return swav;
+}
+
+}  // namespace
+
 data::DatasetSettings dataset_settings(const run::RunDefinition& definition) {
     data::DatasetSettings settings;
     settings.kind = definition.data.kind;
@@ -14,6 +46,8 @@ data::DatasetSettings dataset_settings(const run::RunDefinition& definition) {
     settings.vocabulary_size = definition.data.vocabulary_size;
     settings.held_out = definition.data.held_out;
     settings.masked = definition.data.masked;
+    settings.image_size = definition.data.image_size;
+    if (definition.model.kind == "swav") settings.crops = crop_settings(definition.swav);
     settings.seed = static_cast<std::uint64_t>(definition.run.seed);
     return settings;
 }
@@ -34,6 +68,10 @@ nn::ModelSettings model_settings(const run::RunDefinition& definition, const dat
     settings.heads = model.heads;
     settings.filters = model.filters;
     settings.blocks = model.blocks;
+    for (const double depth : model.depths) settings.depths.push_back(static_cast<std::int64_t>(depth));
+    settings.block = model.block;
+    settings.stem = model.stem;
+    settings.swav = swav_settings(definition.swav);
     settings.dropout = model.dropout;
     nn::adopt_shape(settings, shape);
     return settings;
@@ -50,6 +88,8 @@ optim::OptimizerSettings optimizer_settings(const run::RunDefinition& definition
     settings.nesterov = optimizer.nesterov;
     settings.bias_correction = optimizer.bias_correction;
     settings.maximum_weight_norm = optimizer.maximum_weight_norm;
+    settings.trust = optimizer.trust;
+    settings.trust_clip = optimizer.trust_clip;
     return settings;
 }
 
@@ -58,6 +98,7 @@ optim::ScheduleSettings schedule_settings(const run::RunDefinition& definition) 
     optim::ScheduleSettings settings;
     settings.kind = schedule.kind;
     settings.learning_rate = schedule.learning_rate;
+    settings.start_learning_rate = schedule.start_learning_rate;
     settings.final_learning_rate = schedule.final_learning_rate;
     settings.warmup_steps = schedule.warmup_steps;
     settings.total_steps = definition.schedule_steps();

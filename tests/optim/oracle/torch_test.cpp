@@ -95,6 +95,33 @@ TEST_P(SgdAgainstTorch, agrees) {
     compare(settings, problem, [&](int) { oracle.step(); });
 }
 
+class LarcAgainstTorch : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Clip, LarcAgainstTorch, testing::Bool());
+
+/// torch's SGD on gradients that are decayed and scaled for each tensor.
+TEST_P(LarcAgainstTorch, agrees) {
+    OptimizerSettings settings;
+    settings.name = "larc";
+    settings.epsilon = 1e-8;
+    settings.weight_decay = 0.1;
+    settings.trust = 0.02;
+    settings.trust_clip = GetParam();
+    Problem problem;
+    const auto options = torch::optim::SGDOptions(kRate).momentum(settings.momentum);
+    torch::optim::SGD oracle(problem.tensors, options);
+    compare(settings, problem, [&](int) {
+        for (std::size_t i = 0; i < problem.tensors.size(); ++i) {
+            const torch::NoGradGuard no_gradient;
+            const torch::Tensor p = problem.tensors[i], g = p.grad();
+            const double decay = kLayout.tensors()[i].decay ? 0.1 : 0, norm = p.norm().item<double>();
+            double trust = 0.02 * norm / (g.norm().item<double>() + decay * norm + 1e-8);
+            if (settings.trust_clip) trust = std::min(trust / kRate, 1.0);
+            problem.tensors[i].mutable_grad() = (g + decay * p) * trust;
+        }
+        oracle.step();
+    });
+}
+
 TEST(AdamWAgainstTorch, agrees) {
     OptimizerSettings settings;
     settings.name = "adamw";
