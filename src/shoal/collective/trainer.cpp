@@ -50,6 +50,18 @@ awaitable<void> Trainer::run(Step start) {
         return self ? self->step_ : Step{};
     };
     donor_ = make_state_donor(network_, clock_, transfer_, std::move(provide), std::move(own_step), log_);
+    std::exception_ptr failure;
+    try {
+        co_await join_and_train();
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    // A copy for others that is under way keeps this object; nobody but us ends it.
+    donor_.reset();
+    if (failure) std::rethrow_exception(failure);
+}
+
+awaitable<void> Trainer::join_and_train() {
     co_await progress_.start();
     co_await join_run();
     training_ = true;
@@ -58,7 +70,6 @@ awaitable<void> Trainer::run(Step start) {
     co_await train();
     co_await stay_for_the_last();
     co_await progress_.stop();
-    donor_.reset();
 }
 
 awaitable<void> Trainer::train() {

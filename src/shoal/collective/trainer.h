@@ -68,6 +68,7 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     awaitable<bool> take_checkpoint(Step target, std::set<PeerId>& disbelieved);
 
     // --- train (trainer.cpp) ---
+    awaitable<void> join_and_train();
     awaitable<void> train();
     awaitable<void> take_steps();
     awaitable<void> accumulate();
