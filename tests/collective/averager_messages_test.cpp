@@ -239,7 +239,9 @@ TEST(AveragerMessages, mutated_bytes_are_read_as_something_possible_or_refused) 
     message.vote->accepted_ballot = Ballot{3, 1};
     message.vote->value = VoteValue{false, "a cause", {0, 2}, {}};
     message.observation = Observation{true, {{1, 2}, {3, 4}, {5, 6}}, {{1, "why"}}};
+    message.unheard = true;
     const Bytes vote_bytes = encode_round_message(message);
+    EXPECT_TRUE(decode_round_message(vote_bytes, 3).unheard);
     std::size_t read = 0, refused = 0;
     for (int k = 0; k < 20000; ++k) {
         try {

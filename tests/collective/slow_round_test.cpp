@@ -83,6 +83,67 @@ TEST_P(SlowNewcomer, DownloadsTheStateAndContributes) {
     for (const sim::NodePointer& node : swarm.nodes) EXPECT_TRUE(node->seen->failures.empty());
 }
 
+/// A newcomer brings nothing to its first round, so all that the others hear of it are signs of life until
+/// their contributions have passed its line.
+TEST(SlowMemberThatBringsNothing, IsWaitedForThoughOthersStandInItsQueue) {
+    for (const bool deep_queue : {false, true}) {
+        for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+            SCOPED_TRACE("seed " + std::to_string(seed) + (deep_queue ? ", one deep queue" : ""));
+            SwarmSettings settings;
+            settings.elements = 62'500;
+            settings.chunk_elements = 512;
+            AveragerSwarm swarm(seed, settings);
+            sim::HostSettings slow;
+            slow.upload_rate = slow.download_rate = 30e3;
+            slow.deep_queue = deep_queue;
+            swarm.add(Role::full, 0, 0, slow);
+            for (int i = 0; i < 4; ++i) swarm.add();
+            swarm.start_all();
+            ASSERT_TRUE(swarm.finish(5min));
+            for (std::size_t i = 0; i < swarm.size(); ++i) {
+                EXPECT_EQ(swarm[i].verdict->outcome, Verdict::Outcome::averaged) << swarm[i].verdict->cause;
+                EXPECT_EQ(swarm[i].verdict->contributors.size(), 5U);
+                EXPECT_EQ(swarm[i].result, swarm[0].result);
+            }
+        }
+    }
+}
+
+struct SlowStart {
+    double rate;      ///< of the newcomer's line, bytes per second, both ways
+    bool deep_queue;  ///< before its downlink
+};
+
+/// The state takes two to four times as long as a step: the newcomer comes too late unless it is waited for.
+class NewcomerSlowerThanAStep : public ::testing::TestWithParam<SlowStart> {};
+
+TEST_P(NewcomerSlowerThanAStep, TrainsAndCostsTheSwarmNoStep) {
+    using testing_support::Swarm;
+    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        Swarm swarm(seed, 64, 1'000'000);
+        swarm.settings.parameters = 62'500;  // 500 kB of state
+        swarm.settings.chunk_elements = 512;
+        swarm.settings.state_chunk_bytes = 64 * 1024;
+        sim::NodeOptions fast, slow;
+        fast.samples = slow.samples = 4;
+        fast.time = slow.time = 1250ms;  // a step of four takes 5 s
+        for (int i = 0; i < 4; ++i) swarm.add(fast);
+        ASSERT_TRUE(swarm.run_until([&] { return swarm.highest_step() == 10; }, 30min));
+        slow.host.upload_rate = slow.host.download_rate = GetParam().rate;
+        slow.host.deep_queue = GetParam().deep_queue;
+        const sim::NodePointer newcomer = swarm.add(slow);
+        ASSERT_TRUE(swarm.run_until([&] { return newcomer->seen->steps.size() >= 10; }, 10min));
+        EXPECT_LE(newcomer->seen->synchronised.size(), 3U);
+        for (const sim::NodePointer& node : swarm.nodes) EXPECT_TRUE(node->seen->failures.empty());
+        swarm.expect_identical();
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Lines, NewcomerSlowerThanAStep,
+                         ::testing::Values(SlowStart(60e3, false), SlowStart(60e3, true),
+                                           SlowStart(25e3, false), SlowStart(25e3, true)));
+
 INSTANTIATE_TEST_SUITE_P(Rates, SlowNewcomer, ::testing::Values(SlowLife(100e3, 64), SlowLife(30e3, 256)));
 
 }  // namespace

@@ -256,7 +256,20 @@ awaitable<void> AllReduce::watch() {
                        result ? "its results do not arrive" : "its contribution does not arrive"});
         }
         results_.notify();  // signs of life may be due
+        if (events_.unheard) tell_unheard();
     }
+}
+
+/// The hello may stand behind what others have sent, in the queue of a slow line; signs of life on its stream
+/// can go only when it has come.
+void AllReduce::tell_unheard() {
+    for (std::size_t member = 0; member < plan_.members.size(); ++member)
+        if (receives(member) && reducer_.chunks() > 0 && !streams_accepted_.contains(member))
+            events_.unheard(member);
+}
+
+void AllReduce::owner_is_unheard(std::size_t owner) {
+    if (fingerprints_[owner].empty()) watch_.excuse(result_wait(owner), clock_.now());
 }
 
 void AllReduce::note_waiting(double seconds) {

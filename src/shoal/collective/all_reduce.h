@@ -33,6 +33,9 @@ struct AllReduceEvents {
     std::function<void()> completed;           ///< all results are here and the own share is reduced
     std::function<void(const Blame&)> failed;  ///< may come several times
     std::function<void(Phase)> phase = {};     ///< Phase::send and Phase::reduce begin; for fault tests
+    /// Called every T/4 for each member that takes results from this one, and whose hello has not come: it is
+    /// to be told that this peer lives.
+    std::function<void(std::size_t)> unheard = {};
 };
 
 struct AllReduceSettings {
@@ -52,6 +55,9 @@ class AllReduce {
     /// Takes over the stream of a contributor whose hello has been read. Refuses (resets) what has no place
     /// in this round.
     void accept(std::size_t member, net::StreamPointer stream);
+    /// An owner says that our hello has not reached it yet (AllReduceEvents::unheard): so its results are
+    /// late for no fault of its own.
+    void owner_is_unheard(std::size_t owner);
     /// Ends everything and waits until no task uses the spans any more. Must be awaited before the object
     /// goes.
     awaitable<void> stop(std::string reason);
@@ -77,6 +83,7 @@ class AllReduce {
     awaitable<void> read_contribution(std::size_t member, net::StreamPointer stream);
     awaitable<void> write_results(std::size_t member, net::StreamPointer stream);
     awaitable<void> watch();
+    void tell_unheard();
 
     void spawn(std::size_t member, awaitable<void> task);
     awaitable<void> guarded(std::size_t member, awaitable<void> task);

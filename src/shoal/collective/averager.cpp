@@ -241,6 +241,9 @@ RoundPointer ButterflyAverager::begin_round(const RoundRequest& request, RoundPl
     RoundVoteSettings vote_settings;
     vote_settings.service = vote_service();
     vote_settings.stall_timeout = settings_.stall_timeout;
+    vote_settings.unheard = [&round = *round](std::size_t member) {  // it owns the one that calls
+        if (round.reduce) round.reduce->owner_is_unheard(member);
+    };
     round->vote = std::make_shared<RoundVote>(network_, clock_, vote_settings, std::move(plan), log_);
     AllReduceEvents events;
     const auto tell = [this, step = request.step](Phase phase) {
@@ -255,6 +258,7 @@ RoundPointer ButterflyAverager::begin_round(const RoundRequest& request, RoundPl
         round.vote->report_complete(round.share_digests);
     };
     events.failed = [vote = round->vote](const Blame& blame) { vote->report_failure(blame); };
+    events.unheard = [vote = round->vote](std::size_t member) { vote->say_unheard(member); };
     AllReduceSettings reduce_settings;
     reduce_settings.service = reduce_service();
     reduce_settings.stall_timeout = settings_.stall_timeout;

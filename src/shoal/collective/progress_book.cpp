@@ -17,12 +17,6 @@ constexpr std::size_t kMaximumPeers = 8192;
 // Of one peer: a download may take as many steps until somebody has to vouch for what it brought.
 constexpr std::size_t kRememberedClaims = 64;
 
-// A newcomer whose download takes longer than a step would chase the swarm for ever. It may ask (by a record
-// that says 'waiting' but not 'training', with the step that it downloads) that the round of that step waits
-// for it. All newcomers together are waited for so long, and so often, that nobody can slow down the swarm
-// much by asking, under however many keys.
-constexpr Duration kGrant = std::chrono::seconds(30), kBetweenGrants = std::chrono::seconds(180);
-
 // After so many broken promises in a row a peer is not waited for at all. One is forgiven after a while, so
 // that a peer whose machine was busy finds back, and one that does this on purpose gains little.
 constexpr unsigned kMostStrikes = 6;
@@ -100,7 +94,7 @@ bool ProgressBook::accept(const ProgressRecord& record, Source source, Duration 
 
 void ProgressBook::grant(const PeerId& peer, TimePoint now) {
     if (!grant_ || grant_->since + kBetweenGrants <= now) grant_ = Grant{now, {}};
-    if (now < grant_->since + kGrant)
+    if (now < grant_->since + kNewcomersGrant)
         grant_->peers.insert(peer);  // those who come together are waited for once
 }
 
@@ -295,7 +289,7 @@ std::vector<ExpectedPeer> ProgressBook::expected(
         ExpectedPeer one;
         one.peer = peer;
         one.role = progress.role;
-        one.ready_by = newcomer ? grant_->since + kGrant : since + from_seconds(patience);
+        one.ready_by = newcomer ? grant_->since + kNewcomersGrant : since + from_seconds(patience);
         all.push_back(one);
     }
     return all;

@@ -17,6 +17,13 @@ namespace shoal::collective {
 /// The longest time that one peer is waited for, whatever it says of its speed.
 inline constexpr double kLongestPromise = 60.0;
 
+/// A newcomer whose download takes longer than a step would chase the swarm for ever. It may ask (by a record
+/// that says 'waiting' but not 'training', with the step that it downloads) that the round of that step waits
+/// for it. All newcomers together are waited for so long, and so often, that nobody can slow down the swarm
+/// much by asking, under however many keys.
+inline constexpr Duration kNewcomersGrant = std::chrono::seconds(30);
+inline constexpr Duration kBetweenGrants = std::chrono::seconds(180);
+
 /// Invariants: `entries_` never holds our own id; an entry's sequence only grows while it lives; a forgotten
 /// or departed peer has no entry but a tombstone, so that an old record that is delivered again does not
 /// bring it back.

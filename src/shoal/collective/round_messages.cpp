@@ -112,6 +112,7 @@ Bytes encode_round_message(const RoundMessage& message) {
     if (!message.begin.empty()) out.mutable_begin()->ParseFromString(message.begin);
     if (message.vote) write(*message.vote, *out.mutable_vote());
     if (message.observation) write(*message.observation, *out.mutable_observation());
+    out.set_unheard(message.unheard);
     return net::to_control(out);
 }
 
@@ -122,6 +123,7 @@ RoundMessage decode_round_message(ByteView bytes, std::size_t members) {
     if (!in.round().empty()) message.round = to_round_id(in.round());
     if (in.has_vote()) message.vote = read(in.vote(), members);
     if (in.has_observation()) message.observation = read(in.observation(), members);
+    message.unheard = in.unheard();
     return message;
 }
 

@@ -24,6 +24,7 @@ struct RoundMessage {
     std::string begin;             ///< likewise, unless it goes to the leader
     std::optional<VoteMessage> vote;
     std::optional<Observation> observation;
+    bool unheard = false;  ///< the sender owes results to a member whose hello has not come
 };
 
 Bytes encode_round_message(const RoundMessage& message);

@@ -289,6 +289,12 @@ void RoundVote::report_failure(const Blame& b) {
     blame(b.member, b.cause);
 }
 
+void RoundVote::say_unheard(std::size_t member) {
+    RoundMessage message;
+    message.unheard = true;
+    send(member, message);
+}
+
 void RoundVote::blame(std::size_t member, const std::string& cause) {
     std::vector<Blame>& blames = observations_[self_].blames;
     const auto same = [member](const Blame& b) { return b.member == member; };
@@ -304,6 +310,10 @@ void RoundVote::take(std::size_t member, const RoundMessage& message) {
     links_[member].heard = clock_.now();
     // What a member has seen once stays seen, whatever it says later.
     if (message.observation && !observations_[member].complete) observations_[member] = *message.observation;
+    if (message.unheard && settings_.unheard) {
+        const auto unheard = settings_.unheard;
+        unheard(member);
+    }
     using Kind = VoteMessage::Kind;
     if (message.vote && admits(member, *message.vote)) {
         // Who thinks that the leader is lost, or that anything else is wrong, says so before it proposes.

@@ -46,6 +46,7 @@ inline constexpr int kVotePatience = 8;
 struct RoundVoteSettings {
     std::string service;  ///< "RUN/vote"
     Duration stall_timeout;
+    std::function<void(std::size_t)> unheard = {};  ///< told when a member says so (say_unheard)
 };
 
 class RoundVote : public std::enable_shared_from_this<RoundVote> {
@@ -57,6 +58,8 @@ class RoundVote : public std::enable_shared_from_this<RoundVote> {
 
     void report_complete(std::vector<Fingerprint> share_digests);
     void report_failure(const Blame& blame);
+    /// Tells a member that its hello has not come, though this peer lives and waits for it.
+    void say_unheard(std::size_t member);
 
     /// Until the decision; nothing when this member is cut off. May be called again then.
     /// @param give_up  asked when it is cut off although the round may be averaged (in_doubt)

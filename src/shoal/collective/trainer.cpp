@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "shoal/collective/average_transfer.h"
 #include "shoal/collective/progress_book.h"
 #include "shoal/collective/swarm_rules.h"
 
@@ -50,6 +51,20 @@ awaitable<void> Trainer::run(Step start) {
         return self ? self->step_ : Step{};
     };
     donor_ = make_state_donor(network_, clock_, transfer_, std::move(provide), std::move(own_step), log_);
+    serve_averages(network_, clock_, transfer_.run, history_);
+    std::exception_ptr failure;
+    try {
+        co_await join_and_train();
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    // A copy for others that is under way keeps this object; nobody but us ends it.
+    donor_.reset();
+    stop_serving_averages(network_, transfer_.run);
+    if (failure) std::rethrow_exception(failure);
+}
+
+awaitable<void> Trainer::join_and_train() {
     co_await progress_.start();
     co_await join_run();
     training_ = true;
@@ -58,7 +73,6 @@ awaitable<void> Trainer::run(Step start) {
     co_await train();
     co_await stay_for_the_last();
     co_await progress_.stop();
-    donor_.reset();
 }
 
 awaitable<void> Trainer::train() {
@@ -384,6 +398,7 @@ awaitable<void> Trainer::apply(const Verdict& verdict) {
         const Turn::Guard guard = co_await turn_.take();
         applied = co_await compute_.apply(step_, result_);
         if (!applied) compute_.discard();
+        history_->add(step_, result_, !applied);
         step_ = next(step_);
         waiting_ = false;
         digest_ = co_await compute_.digest();

@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "shoal/collective/average_history.h"
 #include "shoal/collective/companions.h"
 #include "shoal/collective/training_peer.h"
 #include "shoal/collective/turn.h"
@@ -48,6 +49,18 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     std::vector<PeerId> donors(Step step, bool diverged) const;
     static awaitable<StatePointer> snapshot(std::weak_ptr<Trainer> weak);
 
+    // --- steps taken after the others (trainer_replay.cpp) ---
+    std::vector<PeerId> replay_donors() const;
+    bool may_replay() const;
+    bool will_replay() const;
+    awaitable<bool> replay(DownloadReport& report);
+    awaitable<bool> take_step(const KeptAverage& average, StatePointer& start);
+    std::int64_t steps_behind() const;
+    double replay_bytes() const;
+    bool come_in_time(double bytes) const;
+    void learn_line(const DownloadReport& download);
+    Duration patience_for_average() const;
+
     // --- whose state is taken (trainer_claims.cpp) ---
     bool is_vouched_for(const StateClaim& state) const;
     awaitable<bool> adopt(StatePointer state);
@@ -68,6 +81,7 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     awaitable<bool> take_checkpoint(Step target, std::set<PeerId>& disbelieved);
 
     // --- train (trainer.cpp) ---
+    awaitable<void> join_and_train();
     awaitable<void> train();
     awaitable<void> take_steps();
     awaitable<void> accumulate();
@@ -112,6 +126,7 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     Log log_;
     Turn turn_;  ///< to use compute_
     std::shared_ptr<StateDonor> donor_;
+    std::shared_ptr<AverageHistory> history_ = std::make_shared<AverageHistory>();
 
     Step step_{};         ///< of the state in compute_; changes only together with it, within a turn
     Fingerprint digest_;  ///< of that state
@@ -145,6 +160,9 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     std::uint64_t bytes_sent_ = 0, bytes_received_ = 0;
     unsigned failed_downloads_ = 0;
     unsigned downloads_since_round_ = 0;  ///< more than one: the swarm was gone when we arrived
+    double line_rate_ =
+        0;  ///< bytes per second, as the last download and averages since have shown; 0: unknown
+    std::size_t state_bytes_ = 0, average_bytes_ = 0;  ///< of the last that came; 0: unknown
     std::optional<Step> arriving_at_;  ///< the step that we download, once we have to ask the swarm to wait
     std::optional<TimePoint> ahead_since_;
     StatePointer candidate_;  ///< of a rival, downloaded and not yet looked at

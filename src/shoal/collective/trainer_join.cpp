@@ -100,6 +100,7 @@ awaitable<bool> Trainer::take_checkpoint(Step target, std::set<PeerId>& disbelie
         StatePointer state =
             co_await download_state(network_, clock_, transfer_, from, target, nobody, download, log_);
         check_offer(*state, target, download);
+        learn_line(download);
         taken = co_await adopt(std::move(state));
         if (!taken) doubt_for_long(from, target);
     } catch (const Error& error) {

@@ -93,19 +93,30 @@ awaitable<bool> Trainer::synchronise() {
     }
     const bool was_training = training_;
     training_ = false;
-    if ((is_behind() || chasing) && downloads_since_round_ > 0) arriving_at_ = target;
-    report();
+    const auto ask_to_be_waited_for = [&](double bytes) {
+        const bool may_ask = (is_behind() || chasing) && downloads_since_round_ > 0;
+        arriving_at_ = may_ask && come_in_time(bytes) ? std::optional(target) : std::nullopt;
+        report();
+    };
+    ask_to_be_waited_for(will_replay() ? replay_bytes() : static_cast<double>(state_bytes_));
     DownloadReport download;
     std::string failure;
     bool is_worse = false;
     try {
-        const std::function<void(std::size_t, std::size_t)> nobody;
-        StatePointer state =
-            co_await download_state(network_, clock_, transfer_, from, target, nobody, download, log_);
-        check_offer(*state, target, download);
-        const bool taken = co_await adopt(state);
-        is_worse = !taken;
-        if (is_worse) failure = "the state on offer is worse than this peer's";
+        const bool follows = !diverged && !lost_ahead && !chasing;
+        const bool caught_up = follows && co_await replay(download);
+        if (!caught_up) {
+            ask_to_be_waited_for(static_cast<double>(state_bytes_));
+            const std::function<void(std::size_t, std::size_t)> nobody;
+            StatePointer state =
+                co_await download_state(network_, clock_, transfer_, from, target, nobody, download, log_);
+            check_offer(*state, target, download);
+            learn_line(download);
+            const bool taken = co_await adopt(state);
+            is_worse = !taken;
+            if (is_worse) failure = "the state on offer is worse than this peer's";
+            if (taken && follows) co_await replay(download);  // it has taken longer than a step
+        }
     } catch (const Error& error) {
         if (error.kind() == ErrorKind::cancelled) throw;
         failure = error.what();

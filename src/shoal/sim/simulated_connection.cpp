@@ -23,6 +23,10 @@ StreamEnd::StreamEnd(std::shared_ptr<Connection> on, int of_side, std::uint64_t 
       readable(executor),
       writable(executor) {}
 
+FlowKey StreamEnd::flow() const {
+    return {connection->number, id};
+}
+
 void StreamEnd::fail(const std::exception_ptr& error, bool keep_inbox) {
     if (!write_error) write_error = error;
     if (!read_error && !finished_in) read_error = error;

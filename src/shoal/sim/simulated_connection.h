@@ -9,6 +9,7 @@
 
 #include "shoal/base/async.h"
 #include "shoal/net/network.h"
+#include "shoal/sim/fair_queue.h"
 #include "shoal/sim/timeline.h"
 
 namespace shoal::sim {
@@ -40,7 +41,8 @@ struct StreamEnd {
 
     std::deque<Frame> outbox;        ///< waits for the uplink; parts are cut off the first one
     std::size_t unacknowledged = 0;  ///< bytes that the other side's reader has not taken yet
-    bool queued = false;             ///< is in its host's round of senders
+    std::size_t under_way = 0;       ///< bytes that have left the outbox and not arrived at the other side
+    bool queued = false;             ///< waits for its host's uplink
     bool finished_out = false;
     bool finished_in = false;
     bool abandoned = false;  ///< the user has dropped it
@@ -51,6 +53,7 @@ struct StreamEnd {
     Signal writable;
 
     void fail(const std::exception_ptr& error, bool keep_inbox);
+    FlowKey flow() const;
     bool ended() const { return finished_out && finished_in && outbox.empty(); }
 };
 
@@ -61,6 +64,7 @@ struct Connection {
     std::array<bool, 2> up{true, true};
     std::array<std::map<std::uint64_t, std::shared_ptr<StreamEnd>>, 2> streams;
     std::array<std::deque<Frame>, 2> held;         ///< arrived for that side while it was out of reach
+    std::array<std::deque<Frame>, 2> passed;       ///< likewise, and its downlink has carried them
     std::array<TimePoint, 2> last_arrival{};       ///< at that side; keeps the order under jitter
     std::array<std::uint64_t, 2> bytes_sent{};     ///< by that side
     std::array<std::uint64_t, 2> bytes_arrived{};  ///< at that side

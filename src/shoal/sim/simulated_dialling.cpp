@@ -157,6 +157,7 @@ void SimulatedHost::lose(const ConnectionPointer& connection, const std::string&
                   {Frame::Kind::closed, 0, 0, {}, "it has closed the connection: " + cause});
     connection->up[here] = false;
     connection->held[here].clear();
+    connection->passed[here].clear();
     connections_.erase(peer);
     const auto error = std::make_exception_ptr(Error(ErrorKind::connection_lost, cause, peer.short_name()));
     for (const auto& [number, stream] : std::exchange(connection->streams[here], {}))
@@ -211,7 +212,8 @@ void SimulatedHost::crash() {
                   {Frame::Kind::closed, 0, 0, {}, "connection reset by peer"});
     crashed_ = true;
     clock_.freeze();
-    senders_.clear();
+    senders_ = {};
+    downlink_ = {};
 }
 
 void SimulatedHost::freeze() {
@@ -282,12 +284,14 @@ void SimulatedHost::leave() {
         connection->up[here] = false;
         connection->streams[here].clear();
         connection->held[here].clear();
+        connection->passed[here].clear();
     }
     gone_ = true;
     handlers_.clear();
     observers_.clear();
     tasks_.cancel();
-    senders_.clear();
+    senders_ = {};
+    downlink_ = {};
     resolver_ = nullptr;
 }
 

@@ -34,11 +34,25 @@ void SimulatedHost::set_rates(double upload_rate, double download_rate) {
 
 void SimulatedHost::send(const std::shared_ptr<StreamEnd>& stream) {
     if (!stream->connection->up[static_cast<std::size_t>(stream->side)]) return;
-    if (!stream->queued) {
-        stream->queued = true;
-        senders_.push_back(stream);
-    }
+    queue(stream);
     pump();
+}
+
+void SimulatedHost::queue(const std::shared_ptr<StreamEnd>& stream) {
+    if (stream->queued || stream->outbox.empty() || !has_room(*stream)) return;
+    stream->queued = true;
+    senders_.push(stream->flow(), stream);
+}
+
+/// As over TCP, little more is under way than keeps the receiver's line busy; the uplink is for others then.
+bool SimulatedHost::has_room(const StreamEnd& stream) const {
+    const Connection& connection = *stream.connection;
+    const SimulatedHost& to = *connection.hosts[static_cast<std::size_t>(1 - stream.side)];
+    const double rate = to.settings_.download_rate;
+    if (rate <= 0 || to.settings_.deep_queue) return true;
+    const Duration way = connection.one_way + internet_.settings().maximum_jitter;
+    const auto enough = static_cast<std::uint64_t>(rate * seconds(way + 4 * kSegmentTime));
+    return stream.under_way < std::max<std::uint64_t>(enough, 4 * kSmallestSegment);
 }
 
 void SimulatedHost::send_at_once(Connection& connection, int from_side, Frame frame) {
@@ -51,15 +65,13 @@ void SimulatedHost::send_at_once(Connection& connection, int from_side, Frame fr
 
 void SimulatedHost::pump() {
     while (!uplink_busy_ && !stopped() && !senders_.empty()) {
-        const auto stream = std::move(senders_.front());
-        senders_.pop_front();
+        const auto stream = senders_.pop();
         stream->queued = false;
         if (stream->outbox.empty()) continue;
         Frame frame = take_segment(*stream);
-        if (!stream->outbox.empty()) {
-            stream->queued = true;
-            senders_.push_back(stream);
-        }
+        stream->under_way += frame.bytes;
+        senders_.charge(stream->flow(), frame.bytes);
+        queue(stream);
         if (settings_.upload_rate <= 0) {
             depart(stream, std::move(frame));
             continue;
@@ -163,12 +175,30 @@ void SimulatedHost::arrive(const ConnectionPointer& connection, int side, Frame 
         held.push_back(std::move(frame));
         return;
     }
-    if (settings_.download_rate <= 0) return deliver(connection, side, std::move(frame));
-    Timeline& timeline = *internet_.simulation().timeline();
-    const Duration busy = from_seconds(static_cast<double>(frame.bytes) / settings_.download_rate);
-    downlink_free_ = std::max(downlink_free_, timeline.now()) + busy;
-    timeline.at(downlink_free_, [self = shared_from_this(), connection, side, frame = std::move(frame)] {
-        self->deliver(connection, side, frame);
+    if (settings_.download_rate <= 0 && !downlink_busy_) return deliver(connection, side, std::move(frame));
+    const FlowKey flow = settings_.deep_queue ? FlowKey() : FlowKey{connection->number, frame.stream};
+    const std::size_t bytes = frame.bytes;
+    if (frame.kind == Frame::Kind::closed) {
+        downlink_.push_last(flow.group, {connection, side, std::move(frame)});
+    } else {
+        downlink_.push(flow, {connection, side, std::move(frame)});
+        downlink_.charge(flow, bytes);
+    }
+    receive_next();
+}
+
+/// Puts the next frame on the downlink.
+void SimulatedHost::receive_next() {
+    if (downlink_busy_ || downlink_.empty()) return;
+    downlink_busy_ = true;
+    Arrived next = downlink_.pop();
+    const double rate = settings_.download_rate;
+    const Duration busy =
+        rate > 0 ? from_seconds(static_cast<double>(next.frame.bytes) / rate) : Duration::zero();
+    internet_.simulation().timeline()->after(busy, [self = shared_from_this(), next = std::move(next)] {
+        self->downlink_busy_ = false;
+        self->deliver(next.connection, next.side, next.frame);
+        self->receive_next();
     });
 }
 
@@ -177,17 +207,20 @@ void SimulatedHost::release_held() {
     const auto connections = connections_;
     for (const auto& [peer, connection] : connections) {
         const int side = connection->side_of(*this);
-        auto& held = connection->held[static_cast<std::size_t>(side)];
-        if (held.empty() || is_held(*connection)) continue;
-        for (Frame& frame : std::exchange(held, {})) arrive(connection, side, std::move(frame));
+        const auto here = static_cast<std::size_t>(side);
+        if (is_held(*connection)) continue;
+        for (Frame& frame : std::exchange(connection->passed[here], {}))
+            deliver(connection, side, std::move(frame));
+        for (Frame& frame : std::exchange(connection->held[here], {}))
+            arrive(connection, side, std::move(frame));
     }
 }
 
 void SimulatedHost::deliver(const ConnectionPointer& connection, int side, Frame frame) {
     const auto here = static_cast<std::size_t>(side);
     if (crashed_ || !connection->up[here]) return;
-    if (is_held(*connection)) {
-        connection->held[here].push_back(std::move(frame));
+    if (is_held(*connection) || !connection->passed[here].empty()) {
+        connection->passed[here].push_back(std::move(frame));
         return;
     }
     traffic_.bytes_received += frame.bytes;
@@ -197,6 +230,27 @@ void SimulatedHost::deliver(const ConnectionPointer& connection, int side, Frame
         simulation().trace().note(clock_.now(), "deliver", std::hash<PeerId>()(from),
                                   std::hash<PeerId>()(id_),
                                   frame.stream * 16 + static_cast<std::uint64_t>(frame.kind));
+    const bool counted = frame.kind != Frame::Kind::credit && frame.kind != Frame::Kind::reset &&
+                         frame.kind != Frame::Kind::closed;  // these pass the queue of the uplink
+    const std::uint64_t stream = frame.stream;
+    const std::size_t bytes = frame.bytes;
+    take(connection, side, std::move(frame));
+    if (counted) connection->hosts[1 - here]->has_arrived(connection, 1 - side, stream, bytes);
+}
+
+/// Of a stream of this host, at its other end: there is room for more.
+void SimulatedHost::has_arrived(const ConnectionPointer& connection, int side, std::uint64_t number,
+                                std::size_t bytes) {
+    const auto& streams = connection->streams[static_cast<std::size_t>(side)];
+    const auto found = streams.find(number);
+    if (found == streams.end()) return;
+    const auto stream = found->second;
+    stream->under_way -= std::min(stream->under_way, bytes);
+    if (!stream->outbox.empty() && !stream->queued) send(stream);
+}
+
+void SimulatedHost::take(const ConnectionPointer& connection, int side, Frame frame) {
+    const auto here = static_cast<std::size_t>(side);
     if (frame.kind == Frame::Kind::closed) return lose(connection, frame.text, false);
     if (frame.kind == Frame::Kind::open) return accept(connection, side, frame);
     const auto found = connection->streams[here].find(frame.stream);

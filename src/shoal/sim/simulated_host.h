@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "shoal/sim/fair_queue.h"
 #include "shoal/sim/simulated_connection.h"
 #include "shoal/sim/simulated_network.h"
 
@@ -92,6 +93,8 @@ class SimulatedHost : public std::enable_shared_from_this<SimulatedHost> {
     void lose(const ConnectionPointer& connection, const std::string& cause, bool notify);
     void tell_observers(const PeerId& peer, bool connected, const std::string& cause);
 
+    void queue(const std::shared_ptr<StreamEnd>& stream);
+    bool has_room(const StreamEnd& stream) const;
     void pump();
     Frame take_segment(StreamEnd& stream);
     std::uint64_t segment_limit(const StreamEnd& stream) const;
@@ -100,7 +103,10 @@ class SimulatedHost : public std::enable_shared_from_this<SimulatedHost> {
     void propagate(const ConnectionPointer& connection, int to_side, Frame frame);
     bool is_held(const Connection& connection) const;
     void arrive(const ConnectionPointer& connection, int side, Frame frame);
+    void receive_next();
     void deliver(const ConnectionPointer& connection, int side, Frame frame);
+    void has_arrived(const ConnectionPointer& connection, int side, std::uint64_t number, std::size_t bytes);
+    void take(const ConnectionPointer& connection, int side, Frame frame);
     void accept(const ConnectionPointer& connection, int side, const Frame& frame);
     void deliver_to_stream(const ConnectionPointer& connection, const std::shared_ptr<StreamEnd>& stream,
                            Frame frame);
@@ -125,9 +131,15 @@ class SimulatedHost : public std::enable_shared_from_this<SimulatedHost> {
     std::list<std::weak_ptr<net::Network::Observer>> observers_;
     TaskGroup tasks_;
 
-    std::deque<std::shared_ptr<StreamEnd>> senders_;  // take turns on the uplink
+    FairQueue<std::shared_ptr<StreamEnd>> senders_;  // each at most once
     bool uplink_busy_ = false;
-    TimePoint downlink_free_{};
+    struct Arrived {
+        ConnectionPointer connection;
+        int side = 0;
+        Frame frame;
+    };
+    FairQueue<Arrived> downlink_;
+    bool downlink_busy_ = false;
     std::list<Hook> hooks_;
 };
 

@@ -1,10 +1,11 @@
 // The simulated Internet: peers with links of given rates, latency between them, and every fault that we can
 // think of, on demand.
 //
-// A message occupies the sender's uplink for bytes / rate (streams take turns, segment by segment), travels
-// for the latency of the pair, and then occupies the receiver's downlink. Streams have a window as the real
-// ones have. Nothing is lost on the way: as over TCP, what a partition holds back arrives when it heals,
-// unless the connection was given up before.
+// A message occupies the sender's uplink for bytes / rate, travels for the latency of the pair, and then
+// occupies the receiver's downlink. Streams that want the same line at the same time get equal parts of it,
+// segment by segment, and little more is on its way to a line than that carries at once, so that whom it
+// holds up does not hold up others. Streams have a window as the real ones have. Nothing is lost on the way:
+// as over TCP, what a partition holds back arrives when it heals, unless the connection was given up before.
 //
 // What a fault looks like to the others:
 //   crash      (kill -9)  connections break at once (after the latency); dialling is refused
@@ -31,8 +32,10 @@ struct HostSettings {
     double upload_rate = 0;                             ///< bytes per second; 0: unlimited
     double download_rate = 0;                           ///< bytes per second; 0: unlimited
     Duration latency = std::chrono::microseconds(500);  ///< from this machine to the middle of the network
-    bool accept_connections = true;                     ///< false: client mode
-    std::size_t stream_window = 4 * 1024 * 1024;        ///< credit of one stream, bytes
+    /// The router before the downlink has one deep queue for all: who sends much delays what others send.
+    bool deep_queue = false;
+    bool accept_connections = true;               ///< false: client mode
+    std::size_t stream_window = 4 * 1024 * 1024;  ///< credit of one stream, bytes
     Duration dial_timeout = std::chrono::seconds(10);
     Duration peer_timeout = std::chrono::milliseconds(2000);  ///< a peer silent for this long is lost
     Duration clock_skew{0};                                   ///< of the wall clock
@@ -41,7 +44,7 @@ struct HostSettings {
 
 struct InternetSettings {
     Duration maximum_jitter{0};  ///< added to each segment's way, uniform; order is kept
-    /// What a stream may send at most before it is another's turn; less on slow lines (kSegmentTime).
+    /// What a stream may send at most before another may; less on slow lines (kSegmentTime).
     std::size_t segment_bytes = 64 * 1024;
     /// A byte of payload takes as much of the line as this many: small vectors stand for large ones. Control
     /// bytes and overhead count as they are.
