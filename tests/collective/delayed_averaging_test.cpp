@@ -26,6 +26,11 @@ std::size_t early_samples(const Swarm& swarm) {
     return count;
 }
 
+std::size_t ledger_entries(const Swarm& swarm, const NodePointer& node, Step step) {
+    const auto found = swarm.ledger->find({node->peer.id, step});
+    return found == swarm.ledger->end() ? 0 : found->second.size();
+}
+
 /// Four peers on lines on which a round takes about a second. Trains to the end.
 void train_on_slow_lines(Swarm& swarm, bool delayed, Duration micro_batch) {
     swarm.settings.delayed = delayed;
@@ -87,7 +92,7 @@ TEST_P(DelayedAveraging, BatchesDoNotGrowWhileARoundTakesLong) {
             << step << ": one micro-batch that was under way, and one begun before the others were heard";
 }
 
-TEST_P(DelayedAveraging, NothingIsLostOrCountedTwiceWhenPeersCrashFreezeAndComeBack) {
+TEST_P(DelayedAveraging, NoSampleCountsTwiceWhenPeersCrashFreezeAndComeBack) {
     Swarm swarm(GetParam(), 48, 120);
     swarm.settings.delayed = true;
     swarm.faults_expected = true;
@@ -113,17 +118,31 @@ TEST_P(DelayedAveraging, NothingIsLostOrCountedTwiceWhenPeersCrashFreezeAndComeB
 }
 
 TEST_P(DelayedAveraging, ARoundThatFailsPutsTheWorkBesideItIntoItsOwnBatch) {
-    Swarm swarm(GetParam(), 64, 40);
-    swarm.settings.delayed = true;
+    Swarm swarm(GetParam(), 64, 12);
     swarm.faults_expected = true;
-    for (int i = 0; i < 5; ++i) swarm.add(speed(4, 40ms + i * 10ms));
-    Random random(GetParam());
-    for (int i = 0; i < 10; ++i) {
-        swarm.world.simulation().run_for(from_seconds(0.3 + random.uniform() * 0.3));
-        const auto a = swarm.nodes[random.below(5)], b = swarm.nodes[random.below(5)];
-        if (a != b) swarm.world.internet().cut(a->peer.id, b->peer.id);
+    swarm.settings.delayed = true;
+    swarm.settings.parameters = 40'000;
+    swarm.settings.chunk_elements = 1024;
+    for (int i = 0; i < 4; ++i) {
+        NodeOptions options = speed(4, 250ms);
+        options.host.upload_rate = options.host.download_rate = 240e3;
+        swarm.add(options);
     }
+    const NodePointer dies = swarm.nodes[3], lives = swarm.nodes[0];
+    // Half a second into a round of a second, beside which each has computed for as long.
+    ASSERT_TRUE(swarm.run_until([&] { return swarm.highest_step() == 6; }, 60s));
+    const auto begun = [&] { return ledger_entries(swarm, lives, Step{6}) == 1; };
+    ASSERT_TRUE(swarm.run_until(begun, 10s));
+    const std::size_t offered = swarm.ledger->at({lives->peer.id, Step{6}}).back().size();
+    swarm.world.simulation().run_for(500ms);
+    swarm.crash(dies);
     ASSERT_TRUE(swarm.finishes(120s));
+    ASSERT_GT(ledger_entries(swarm, lives, Step{6}), 1U) << "the round failed and was retried";
+    EXPECT_GT(swarm.ledger->at({lives->peer.id, Step{6}}).back().size(), offered);
+    for (const std::uint64_t sample : swarm.ledger->at({lives->peer.id, Step{6}}).front()) {
+        const auto& retried = swarm.ledger->at({lives->peer.id, Step{6}}).back();
+        EXPECT_NE(std::find(retried.begin(), retried.end(), sample), retried.end());
+    }
     swarm.expect_identical();
     swarm.expect_equal_to_one_machine();
 }

@@ -74,6 +74,7 @@ class StubTracker final : public collective::ProgressTracker {
     void keep_score(Step, std::span<const PeerId>) override {}
     double trust(const PeerId&) const override { return 1; }
     collective::Vouchers vouchers(const collective::StateClaim&) const override { return {}; }
+    std::optional<collective::StateClaim> named_by_most(Step) const override { return {}; }
     bool batch_is_full() const override { return false; }
     Signal& changed() override { return changed_; }
 

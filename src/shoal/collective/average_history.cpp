@@ -49,14 +49,28 @@ void AverageHistory::add(Step from, std::span<const float> average, bool skipped
     kept->from = from;
     kept->skipped = skipped;
     if (!skipped) {
-        if (encoded_average_size(average.size(), true) > most_bytes_) return clear();
+        // Room is made before memory is taken.
+        const auto fits = [&](bool half) {
+            const std::size_t size = encoded_average_size(average.size(), half);
+            if (size > most_bytes_) return false;
+            drop_oldest(kKeptAverages - 1, most_bytes_ - size);
+            return true;
+        };
+        if (!fits(true)) return clear();
         kept->half = encode_exactly(average, kept->encoded);
-        if (!kept->half && encoded_average_size(average.size(), false) > most_bytes_) return clear();
-        if (!kept->half) kept->encoded = codec_of(false).encode(average);
+        if (!kept->half) {
+            Bytes().swap(kept->encoded);
+            if (!fits(false)) return clear();
+            kept->encoded = codec_of(false).encode(average);
+        }
     }
     bytes_ += kept->encoded.size();
     kept_.push_back(std::move(kept));
-    while (kept_.size() > kKeptAverages || bytes_ > most_bytes_) {
+    drop_oldest(kKeptAverages, most_bytes_);
+}
+
+void AverageHistory::drop_oldest(std::size_t count, std::size_t bytes) {
+    while (kept_.size() > count || bytes_ > bytes) {
         bytes_ -= kept_.front()->encoded.size();
         kept_.pop_front();
     }

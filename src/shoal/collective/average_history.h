@@ -42,6 +42,7 @@ class AverageHistory {
     void clear();
 
   private:
+    void drop_oldest(std::size_t count, std::size_t bytes);
     std::size_t most_bytes_, bytes_ = 0;
     std::deque<KeptAveragePointer> kept_;  ///< ascending, without gaps
 };

@@ -1,6 +1,7 @@
 #include "shoal/collective/average_transfer.h"
 
 #include <algorithm>
+#include <map>
 #include <shoal/proto/state.pb.h>
 
 #include "shoal/base/error.h"
@@ -17,8 +18,23 @@ std::string service_of(const std::string& run) {
     return run + "/average";
 }
 
-awaitable<net::Message> answer(std::shared_ptr<const AverageHistory> history, PeerId caller,
-                               net::Message message) {
+/// What we send to others who take steps after us: requests are short, and keys are free.
+class Rations {
+  public:
+    /// @param pieces  that the average consists of
+    bool allow(Step from, const PeerId& taker, std::size_t pieces) {
+        while (given_.size() > kKeptAverages && !given_.contains(from)) given_.erase(given_.begin());
+        std::map<PeerId, std::size_t>& takers = given_[from];
+        if (takers.size() >= kTakersOfOneAverage && !takers.contains(taker)) return false;
+        return ++takers[taker] <= kTimesOfOnePeer * pieces;
+    }
+
+  private:
+    std::map<Step, std::map<PeerId, std::size_t>> given_;  ///< pieces
+};
+
+awaitable<net::Message> answer(std::shared_ptr<const AverageHistory> history,
+                               std::shared_ptr<Rations> rations, PeerId caller, net::Message message) {
     const auto request = net::parse_control<proto::AverageRequest>(message, caller);
     const auto from = static_cast<Step>(std::min(request.from_step(), kLargestStep));
     const KeptAveragePointer average = history->find(from);
@@ -27,6 +43,9 @@ awaitable<net::Message> answer(std::shared_ptr<const AverageHistory> history, Pe
     const std::uint64_t offset = request.offset();
     const bool is_piece = offset == 0 || (offset < size && offset % kAveragePieceBytes == 0);
     if (!is_piece) throw Error(ErrorKind::protocol_violation, "asked for a piece that does not exist");
+    const std::size_t pieces = std::max<std::size_t>(1, (size + kAveragePieceBytes - 1) / kAveragePieceBytes);
+    if (!rations->allow(from, caller, pieces))
+        throw Error(ErrorKind::refused, "has given the average of this step often enough");
     proto::AverageAnswer reply;
     reply.set_skipped(average->skipped);
     reply.set_half(average->half);
@@ -40,9 +59,11 @@ awaitable<net::Message> answer(std::shared_ptr<const AverageHistory> history, Pe
 
 void serve_averages(net::Network& network, Clock& clock, const std::string& run,
                     std::shared_ptr<const AverageHistory> history) {
-    net::serve_calls(network, clock, service_of(run), [history](PeerId caller, net::Message request) {
-        return answer(history, caller, std::move(request));
-    });
+    const auto rations = std::make_shared<Rations>();
+    net::serve_calls(network, clock, service_of(run),
+                     [history, rations](PeerId caller, net::Message request) {
+                         return answer(history, rations, caller, std::move(request));
+                     });
 }
 
 void stop_serving_averages(net::Network& network, const std::string& run) {

@@ -18,6 +18,11 @@ namespace shoal::collective {
 inline constexpr std::size_t kAveragePieceBytes = 128 * 1024;
 inline constexpr Duration kPieceSlack = std::chrono::milliseconds(1500);
 
+/// How often a peer may have an average, counted in pieces: a broken connection costs what it had.
+inline constexpr std::size_t kTimesOfOnePeer = 2;
+/// So many peers may have an average of us; the others ask elsewhere.
+inline constexpr std::size_t kTakersOfOneAverage = 64;
+
 /// Answers others from the history until the network ends or stop_serving_averages() is called.
 void serve_averages(net::Network& network, Clock& clock, const std::string& run,
                     std::shared_ptr<const AverageHistory> history);
@@ -27,8 +32,8 @@ void stop_serving_averages(net::Network& network, const std::string& run);
 /// @param elements       of the vector
 /// @param patience  for all of it; each piece has the time that it takes on the slowest line (donor_watch.h),
 ///                  and kPieceSlack, at most
-/// Throws Error(refused) if the donor does not have it, Error(timed_out), or Error(protocol_violation) if it
-/// sends anything else than an average of so many elements.
+/// Throws Error(refused) if the donor does not have it or has given it often enough, Error(timed_out), or
+/// Error(protocol_violation) if it sends anything else than an average of so many elements.
 awaitable<KeptAverage> fetch_average(net::Network& network, Clock& clock, std::string run, PeerId donor,
                                      Step from, std::size_t elements, Duration patience);
 

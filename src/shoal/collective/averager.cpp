@@ -241,8 +241,9 @@ RoundPointer ButterflyAverager::begin_round(const RoundRequest& request, RoundPl
     RoundVoteSettings vote_settings;
     vote_settings.service = vote_service();
     vote_settings.stall_timeout = settings_.stall_timeout;
-    vote_settings.unheard = [&round = *round](std::size_t member) {  // it owns the one that calls
-        if (round.reduce) round.reduce->owner_is_unheard(member);
+    vote_settings.unheard = [weak = std::weak_ptr(round)](std::size_t member) {  // which the vote may outlive
+        const auto still = weak.lock();
+        if (still && still->reduce) still->reduce->owner_is_unheard(member);
     };
     round->vote = std::make_shared<RoundVote>(network_, clock_, vote_settings, std::move(plan), log_);
     AllReduceEvents events;

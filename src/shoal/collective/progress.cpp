@@ -142,6 +142,9 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
 
     bool doubts(const PeerId& peer) const { return book.doubts(peer, clock_.now()); }
     Vouchers vouchers(const StateClaim& state) const { return book.vouchers(state, clock_.now()); }
+    std::optional<StateClaim> named_by_most(Step step) const {
+        return book.named_by_most(step, clock_.now());
+    }
 
     double plausible_weight(const PeerId& peer, Step step) const {
         return book.plausible_weight(peer, step, clock_.now());
@@ -345,6 +348,7 @@ class TrackerHandle final : public ProgressTracker {
     void doubt(const PeerId& peer, Duration how_long) override { core_->doubt(peer, how_long); }
     bool doubts(const PeerId& peer) const override { return core_->doubts(peer); }
     Vouchers vouchers(const StateClaim& state) const override { return core_->vouchers(state); }
+    std::optional<StateClaim> named_by_most(Step step) const override { return core_->named_by_most(step); }
     double plausible_weight(const PeerId& peer, Step step) const override {
         return core_->plausible_weight(peer, step);
     }

@@ -145,6 +145,9 @@ class ProgressTracker {
     virtual double trust(const PeerId& peer) const = 0;
     /// Of the live peers, those in doubt and this one excepted; they may be past that step by now.
     virtual Vouchers vouchers(const StateClaim& state) const = 0;
+    /// The state of that step which most of the same peers have said they hold, if at least two have, and
+    /// more than have said anything else.
+    virtual std::optional<StateClaim> named_by_most(Step step) const = 0;
     /// True when the swarm's batch is full, or when more than half of the other training peers at the swarm's
     /// step wait for its round already (their view may be newer than ours).
     virtual bool batch_is_full() const = 0;

@@ -122,6 +122,22 @@ Vouchers ProgressBook::vouchers(const StateClaim& state, TimePoint now) const {
     return vouchers;
 }
 
+std::optional<StateClaim> ProgressBook::named_by_most(Step step, TimePoint now) const {
+    std::map<Fingerprint, std::size_t> named;
+    std::size_t all = 0;
+    for (const auto& [peer, entry] : entries_) {
+        if (doubts(peer, now)) continue;
+        for (const StateClaim& claim : entry.claims) {
+            if (claim.step != step) continue;
+            ++named[claim.digest];
+            ++all;
+        }
+    }
+    for (const auto& [digest, count] : named)
+        if (count >= 2 && 2 * count > all) return StateClaim{step, digest};
+    return std::nullopt;
+}
+
 void ProgressBook::set_companions(std::vector<PeerId> members) {
     companions_ = std::move(members);
     std::sort(companions_.begin(), companions_.end());
@@ -138,8 +154,14 @@ double ProgressBook::plausible_weight(const PeerId& peer, Step step, TimePoint n
     const bool says_nothing = known == entries_.end() || known->second.progress.step > step;
     if (says_nothing) return std::numeric_limits<double>::infinity();
     const Entry& entry = known->second;
-    const Samples claimed = entry.progress.step == step ? entry.claimed : Samples{};
-    return collective::plausible_weight(claimed, entry.progress, seconds(now - entry.received));
+    const bool of_this_step = entry.progress.step == step;
+    const Samples claimed = of_this_step ? entry.claimed : Samples{};
+    // With delayed averaging a join that overtakes its step's first record brings what was computed beside
+    // the last round.
+    const bool ahead = settings_.delayed && !of_this_step;
+    if (ahead && !entry.at_step_since) return std::numeric_limits<double>::infinity();
+    const TimePoint since = ahead ? *entry.at_step_since : entry.received;
+    return collective::plausible_weight(claimed, entry.progress, seconds(now - since));
 }
 
 unsigned ProgressBook::strikes(const PeerId& peer, TimePoint now) const {

@@ -52,6 +52,8 @@ class ProgressBook {
     double trust(const PeerId& peer, TimePoint now) const;
     /// ProgressTracker::vouchers.
     Vouchers vouchers(const StateClaim& state, TimePoint now) const;
+    /// ProgressTracker::named_by_most.
+    std::optional<StateClaim> named_by_most(Step step, TimePoint now) const;
     /// Taken into account from the next set_own() on.
     void set_companions(std::vector<PeerId> members);
     /// Drops what has expired. Returns true if there was something.

@@ -292,7 +292,7 @@ void RoundVote::report_failure(const Blame& b) {
 void RoundVote::say_unheard(std::size_t member) {
     RoundMessage message;
     message.unheard = true;
-    send(member, message);
+    if (links_[member].outbox.empty()) send(member, message);  // or it has not gone out yet
 }
 
 void RoundVote::blame(std::size_t member, const std::string& cause) {
@@ -307,6 +307,7 @@ void RoundVote::blame(std::size_t member, const std::string& cause) {
 }
 
 void RoundVote::take(std::size_t member, const RoundMessage& message) {
+    if (closed_) return;  // a message may have been on its way to us already
     links_[member].heard = clock_.now();
     // What a member has seen once stays seen, whatever it says later.
     if (message.observation && !observations_[member].complete) observations_[member] = *message.observation;

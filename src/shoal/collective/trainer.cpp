@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "shoal/collective/average_transfer.h"
 #include "shoal/collective/progress_book.h"
@@ -128,7 +129,7 @@ awaitable<void> Trainer::micro_batch(Accumulated& place) {
         place.loss_sum += result.loss * static_cast<double>(value(result.samples));
         speed_.update(result.samples, result.seconds > 0 ? result.seconds : took);
     }
-    report();
+    if (!held_) report();  // what is computed ahead is told with the step that it counts for
     for (const Progress& peer : progress_.peers()) {
         if (peer.peer != network_.self()) continue;
         observer_.on_micro_batch(result, peer);
@@ -210,10 +211,13 @@ std::vector<ExpectedPeer> Trainer::expected() const {
     return all;
 }
 
-/// By speeds. More would make that batch larger than it should be.
+/// By speeds. More would make that batch larger than it should be. Others may claim any speed: half of an
+/// equal part is ours whatever they say.
 bool Trainer::has_its_part_of_the_next_batch() const {
-    const double all = progress_.view().samples_per_second, own = speed_.samples_per_second();
-    const double part = all > own && own > 0 ? own / all : 1;
+    const SwarmView view = progress_.view();
+    const double all = view.samples_per_second, own = speed_.samples_per_second();
+    const double least = 0.5 / static_cast<double>(std::max<std::size_t>(1, view.training_peers));
+    const double part = all > own && own > 0 ? std::max(least, own / all) : 1;
     return static_cast<double>(value(ahead_.samples)) >=
            part * static_cast<double>(value(settings_.target_batch_size));
 }
@@ -228,6 +232,7 @@ awaitable<Verdict> Trainer::run_round(RoundRequest request) {
     TaskGroup beside(network_.executor());
     if (settings_.delayed) {
         compute_.hold();
+        held_ = true;
         beside.spawn(compute_ahead());
     }
     Verdict verdict;
@@ -300,6 +305,8 @@ awaitable<void> Trainer::average() {
     bytes_received_ += verdict.report.bytes_received;
     observer_.on_round(step_, verdict);
     keep_score(verdict);
+    // In doubt, too: this batch has to be full for the round to go on. If that step turns out to be taken,
+    // these samples are lost, as are those that any peer computes in doubt.
     if (!is_decided_) merge_ahead();
     switch (verdict.outcome) {
         case Verdict::Outcome::averaged:
@@ -319,7 +326,7 @@ awaitable<void> Trainer::average() {
 
 /// The parameters are still those that it was computed with.
 void Trainer::merge_ahead() {
-    if (!settings_.delayed) return;
+    if (!std::exchange(held_, false)) return;
     compute_.release();
     current_.samples += ahead_.samples;
     current_.loss_sum += ahead_.loss_sum;
@@ -428,6 +435,7 @@ awaitable<void> Trainer::apply(const Verdict& verdict) {
 
 void Trainer::drop_samples() {
     current_ = ahead_ = Accumulated();
+    held_ = false;
 }
 
 void Trainer::empty_accumulator() {

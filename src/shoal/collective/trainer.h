@@ -51,10 +51,12 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
 
     // --- steps taken after the others (trainer_replay.cpp) ---
     std::vector<PeerId> replay_donors() const;
-    bool may_replay() const;
+    std::optional<StateClaim> may_replay() const;
     bool will_replay() const;
     awaitable<bool> replay(DownloadReport& report);
-    awaitable<bool> take_step(const KeptAverage& average, StatePointer& start);
+    awaitable<KeptAverage> fetch_from(PeerId donor, DownloadReport& report);
+    awaitable<bool> take_step(const KeptAverage& average, StateClaim following);
+    awaitable<void> try_step(const KeptAverage& average, StateClaim following, bool& good);
     std::int64_t steps_behind() const;
     double replay_bytes() const;
     bool come_in_time(double bytes) const;
@@ -140,6 +142,7 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     // Of the current step.
     Accumulated current_;
     Accumulated ahead_;  ///< computed during a round, for the step after it (TrainingSettings::delayed)
+    bool held_ = false;  ///< micro-batches are kept apart in compute_ (Compute::hold)
     bool round_is_over_ = false;
     bool is_decided_ = false;  ///< the newest round is averaged
     unsigned attempt_ = 0;

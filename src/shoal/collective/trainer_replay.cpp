@@ -3,11 +3,14 @@
 // again.
 //
 // Whom it believes. It begins only with a state for which several others vouch (Trainer::is_vouched_for), and
-// keeps what a step makes of it only if several vouch for that, too: so an average may come from anybody. A
-// step that does not pass takes back all that were taken here, and whoever brought the average is not asked
-// again for a long time.
+// takes a step only if several vouch for what the step must lead to, before it fetches the average. If the
+// average leads elsewhere, the step is undone, whoever brought it is not asked again for a long time, and the
+// next peer is. What it must lead to is known by its digest, a fast hash that finds accidents and most lies:
+// who can choose all of an average may be able to make another state with that digest. (Not so for a state
+// that is downloaded: its root is SHA-256.)
 #include <algorithm>
 #include <limits>
+#include <optional>
 
 #include "shoal/collective/average_transfer.h"
 #include "shoal/collective/progress_book.h"
@@ -21,6 +24,10 @@ namespace {
 
 /// For how long nobody believes whom a wrong average came from.
 constexpr Duration kBad = 10min;
+/// After so many steps in a row that did not bring it nearer to the swarm, it downloads the state.
+constexpr std::size_t kInVain = 4;
+/// Averages that could not be fetched, or were wrong, until it downloads the state.
+constexpr std::size_t kFailures = 3;
 /// Steps after which a peer that is still behind asks the swarm to wait for it.
 constexpr std::size_t kAskAfter = 2;
 
@@ -39,16 +46,16 @@ std::vector<PeerId> Trainer::replay_donors() const {
     return all;
 }
 
-/// True if the swarm has gone on from our state by few steps, and others have said what the next one led to.
-bool Trainer::may_replay() const {
-    StateClaim own, following;
+/// If the swarm has gone on from our state by few steps: what the next one leads to, by the words of several.
+std::optional<StateClaim> Trainer::may_replay() const {
+    StateClaim own;
     own.step = step_;
     own.digest = digest_;
-    following.step = next(step_);
-    const Vouchers known = progress_.vouchers(following);
     const std::int64_t behind = steps_behind();
-    return behind > 0 && behind <= static_cast<std::int64_t>(kKeptAverages) && is_vouched_for(own) &&
-           known.agree + known.differ >= 2;
+    const bool is_near = behind > 0 && behind <= static_cast<std::int64_t>(kKeptAverages);
+    if (!is_near || !is_vouched_for(own)) return std::nullopt;
+    const std::optional<StateClaim> following = progress_.named_by_most(next(step_));
+    return following && is_vouched_for(*following) ? following : std::nullopt;
 }
 
 /// Not where the averages would come only when the swarm waits no longer, but the state in time.
@@ -62,52 +69,56 @@ bool Trainer::will_replay() const {
 awaitable<bool> Trainer::replay(DownloadReport& report) {
     if (!will_replay()) co_return false;
     const TimePoint begin = clock_.now();
-    const std::int64_t behind_at_first = steps_behind();
-    std::size_t failures = 0, taken = 0;
-    StatePointer start;
-    while (is_behind() && failures < 2 && may_replay()) {
+    std::int64_t nearest = steps_behind();
+    std::size_t failures = 0, taken = 0, in_vain = 0;
+    while (is_behind() && failures < kFailures && in_vain < kInVain) {
+        const std::optional<StateClaim> following = may_replay();
         const std::vector<PeerId> donors = replay_donors();
-        if (donors.empty()) break;
+        if (!following || donors.empty()) break;
         const PeerId donor = donors[(taken + failures) % donors.size()];
-        bool good = false;
         try {
-            const TimePoint asked = clock_.now();
-            const KeptAverage average =
-                co_await fetch_average(network_, clock_, transfer_.run, donor, step_,
-                                       compute_.gradient_elements(), patience_for_average());
-            report.bytes += average.encoded.size();
-            if (!average.skipped) average_bytes_ = average.encoded.size();
-            // One donor may be slower than our line, never faster.
-            const double took = seconds(clock_.now() - asked);
-            if (took > 0)
-                line_rate_ = std::max(line_rate_, static_cast<double>(average.encoded.size()) / took);
-            good = co_await take_step(average, start);
+            const KeptAverage average = co_await fetch_from(donor, report);
+            if (!co_await take_step(average, *following)) {
+                observer_.on_trouble(ErrorKind::corrupted,
+                                     "an average from peer " + donor.short_name() +
+                                         " leads to a state that others do not hold: not taken");
+                progress_.doubt(donor, kBad);
+                ++failures;
+                continue;
+            }
         } catch (const Error& error) {
             if (error.kind() == ErrorKind::cancelled) throw;
             observer_.on_trouble(error.kind(), error.what());
             ++failures;
             continue;
         }
-        if (!good) {
-            observer_.on_trouble(ErrorKind::corrupted,
-                                 "an average from peer " + donor.short_name() +
-                                     " leads to a state that others do not hold: not taken");
-            progress_.doubt(donor, kBad);
-            break;
-        }
         ++taken;
+        in_vain = steps_behind() < nearest ? 0 : in_vain + 1;
+        nearest = std::min(nearest, steps_behind());
         if (std::find(report.donors.begin(), report.donors.end(), donor) == report.donors.end())
             report.donors.push_back(donor);
         network_.mark_useful(donor);
         const bool may_ask = downloads_since_round_ > 0 || taken >= kAskAfter;
         arriving_at_ = may_ask && come_in_time(replay_bytes()) ? std::optional(step_) : std::nullopt;
         this->report();
-        // The swarm steps faster than its averages come, and does not wait: the state will be no farther
-        // behind.
-        if (!arriving_at_ && taken >= kAskAfter && steps_behind() >= behind_at_first) break;
     }
     report.seconds += seconds(clock_.now() - begin);
     co_return taken > 0 && !is_behind();
+}
+
+/// Also learns what our line carries.
+awaitable<KeptAverage> Trainer::fetch_from(PeerId donor, DownloadReport& report) {
+    const TimePoint asked = clock_.now();
+    KeptAverage average = co_await fetch_average(network_, clock_, transfer_.run, donor, step_,
+                                                 compute_.gradient_elements(), patience_for_average());
+    report.bytes += average.encoded.size();
+    const double took = seconds(clock_.now() - asked);
+    if (!average.skipped) average_bytes_ = average.encoded.size();
+    if (!average.skipped && took > 0) {
+        const double rate = static_cast<double>(average.encoded.size()) / took;
+        line_rate_ = line_rate_ > 0 ? 0.5 * line_rate_ + 0.5 * rate : rate;
+    }
+    co_return average;
 }
 
 std::int64_t Trainer::steps_behind() const {
@@ -139,37 +150,38 @@ Duration Trainer::patience_for_average() const {
     return kPieceSlack + (line_rate_ > 0 ? from_seconds(2 * bytes / line_rate_) : kNewcomersGrant);
 }
 
-/// Takes one step with an average of others. Returns false, and this peer is back at `start`, if nobody
-/// vouches for what it leads to.
-/// @param start  the state before the first of these steps; copied here if there is none yet
-awaitable<bool> Trainer::take_step(const KeptAverage& average, StatePointer& start) {
+/// Takes one step with an average of others. Returns false, with all as it was, if it does not lead to where
+/// it must.
+awaitable<bool> Trainer::take_step(const KeptAverage& average, StateClaim following) {
+    bool good = false;
+    // Not to be cancelled in between: what is held then goes into a checkpoint.
+    const bool cancelled = co_await run_to_end(try_step(average, following, good));
+    if (cancelled) throw Error(ErrorKind::cancelled, "the training was cancelled");
+    co_return good;
+}
+
+awaitable<void> Trainer::try_step(const KeptAverage& average, StateClaim following, bool& good) {
     const Turn::Guard guard = co_await turn_.take();
-    if (!start) start = co_await compute_.snapshot(step_);
+    const StatePointer before = co_await compute_.snapshot(step_);
     if (average.skipped)  // what the others had was not finite either
         std::fill(result_.begin(), result_.end(), std::numeric_limits<float>::quiet_NaN());
     else
         decode_average(average.encoded, average.half, result_);
-    const Step before = step_;
-    const bool applied = co_await compute_.apply(before, result_);
+    const bool applied = co_await compute_.apply(step_, result_);
     if (!applied) compute_.discard();
-    step_ = next(before);
-    digest_ = co_await compute_.digest();
+    const Fingerprint digest = co_await compute_.digest();
     empty_accumulator();
-    StateClaim claim;
-    claim.step = step_;
-    claim.digest = digest_;
-    if (!is_vouched_for(claim)) {
-        co_await compute_.load(start);
-        step_ = start->step;
-        digest_ = co_await compute_.digest();
-        history_->clear();
-        co_return false;
+    good = digest == following.digest;
+    if (!good) {
+        co_await compute_.load(before);
+        co_return;
     }
-    history_->add(before, result_, !applied);
+    history_->add(step_, result_, !applied);
+    step_ = following.step;
+    digest_ = digest;
     companions_.arrive();
     averager_.forget_doubt();
     no_quorum_since_.reset();
-    co_return true;
 }
 
 }  // namespace shoal::collective

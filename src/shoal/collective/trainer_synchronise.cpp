@@ -72,7 +72,7 @@ awaitable<bool> Trainer::synchronise() {
     const std::optional<StateClaim> claim = rival();
     const bool chasing = std::exchange(chasing_, false) && !is_behind() && !lost_ahead && claim;
     const bool diverged = !is_behind() && !lost_ahead && !chasing;
-    const Step target = lost_ahead ? view.crowd : chasing ? claim->step : view.step;
+    Step target = lost_ahead ? view.crowd : chasing ? claim->step : view.step;
     if (diverged) {
         observer_.on_trouble(ErrorKind::corrupted, "this peer's state of step " +
                                                        std::to_string(value(step_)) +
@@ -106,6 +106,10 @@ awaitable<bool> Trainer::synchronise() {
         const bool follows = !diverged && !lost_ahead && !chasing;
         const bool caught_up = follows && co_await replay(download);
         if (!caught_up) {
+            if (follows && is_behind()) {  // it may have taken long
+                target = progress_.view().step;
+                from = donors(target, false);
+            }
             ask_to_be_waited_for(static_cast<double>(state_bytes_));
             const std::function<void(std::size_t, std::size_t)> nobody;
             StatePointer state =

@@ -207,7 +207,7 @@ void add_step_fields(std::vector<Field>& all) {
         .add("trust_clip", &OptimizerSection::trust_clip, shared, anything(),
              "larc: no layer's rate above the schedule's")
         .add("clip_gradient_norm", &OptimizerSection::clip_gradient_norm, shared, not_negative(),
-             "of the swarm's average gradient; 0: no clipping");
+             "of the swarm's average gradient, with [local_updates] of a peer's own; 0: no clipping");
     SectionFields(all, "local_updates", &RunDefinition::local_updates)
         .add("batch_size", &LocalUpdatesSection::batch_size, shared, between(0, 1 << 30),
              "samples after which a peer takes an optimizer step of its own; 0: none")
