@@ -79,12 +79,10 @@ size = "tiny"
 [data]
 kind = "fashion-mnist"
 {}
-micro_batch_size = 32
+micro_batch_size = 64
 
 [swav]
 frozen_steps = {}
-queue = 256
-queue_from_step = {}
 large_scale = [0.4, 1.0]
 small_crops = 2
 small_crop = 16
@@ -124,7 +122,7 @@ keep = 1
                         options_.images.empty()
                             ? std::string()
                             : "path = \"" + std::filesystem::absolute(options_.images).string() + "\"",
-                        options_.steps / 12, options_.steps / 10, options_.steps / 10, options_.steps);
+                        options_.steps / 12, options_.steps / 10, options_.steps);
     if (!file.flush()) throw Error(ErrorKind::system, "cannot write " + run_file().string());
 }
 
