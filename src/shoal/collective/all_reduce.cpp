@@ -9,8 +9,12 @@
 namespace shoal::collective {
 namespace {
 
-/// Chunks of each contributor that an owner takes ahead of the slowest.
-constexpr std::size_t kWindow = 8;
+/// Of each contributor an owner takes so much ahead of the slowest: this many elements, in so many chunks.
+constexpr std::size_t kWindowElements = std::size_t{8} * 65536, kLeastWindow = 8, kLargestWindow = 128;
+
+std::size_t window_of(const RoundPlan& plan) {
+    return std::clamp(kWindowElements / plan.chunk_elements, kLeastWindow, kLargestWindow);
+}
 
 /// The control bytes of a message without payload: a sign of life.
 constexpr std::uint8_t kAlive[] = {1};
@@ -41,7 +45,7 @@ AllReduce::AllReduce(net::Network& network, Clock& clock, AllReduceSettings sett
       result_(result),
       events_(std::move(events)),
       exact_(plan.codec->is_exact()),
-      reducer_(plan, contribution, result, kWindow),
+      reducer_(plan, contribution, result, window_of(plan)),
       watch_(2 * plan.members.size(), settings_.stall_timeout, peers_of_waits(plan)),
       room_(network.executor()),
       results_(network.executor()),

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "shoal/base/async.h"
 #include "shoal/lab/shaped_lines.h"
 #include "shoal/net/tcp_network.h"
 
