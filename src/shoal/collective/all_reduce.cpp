@@ -9,12 +9,21 @@
 namespace shoal::collective {
 namespace {
 
-/// Of each contributor an owner takes so much ahead of the slowest: this many elements, in so many chunks.
-constexpr std::size_t kWindowElements = std::size_t{8} * 65536, kLeastWindow = 8, kLargestWindow = 128;
+/// So much of a share is on its way at most: what a contributor sends ahead of the results that have come
+/// back, and so what an owner takes ahead of the slowest. A fast contributor that sent all it has would fill
+/// the owner's line while the owner waits for slow ones. Chunks, a part of the share, and elements.
+static const std::size_t kLeastWindow = getenv("WIN") ? atoi(getenv("WIN")) : 8, kWindowsOfShare = getenv("WPS") ? atoi(getenv("WPS")) : 8;
+constexpr std::size_t  kWindowElements = std::size_t{8} * 65536;
 
-std::size_t window_of(const RoundPlan& plan) {
-    return std::clamp(kWindowElements / plan.chunk_elements, kLeastWindow, kLargestWindow);
+std::size_t window_of(const RoundPlan& plan, std::size_t owner) {
+    const std::size_t most = std::max(kLeastWindow, kWindowElements / plan.chunk_elements);
+    return std::clamp(plan.chunks_of(owner) / kWindowsOfShare, kLeastWindow, most);
 }
+
+/// No share is sent further ahead of the others than this part of it: all contributors send in about the same
+/// order, so that chunks become complete one after the other, and their results go out evenly.
+static const double kLead = getenv("LEAD") ? atof(getenv("LEAD")) : 0.125;
+constexpr int kLeadPatience = 8;  ///< of a stall_timeout, for each chunk
 
 /// The control bytes of a message without payload: a sign of life.
 constexpr std::uint8_t kAlive[] = {1};
@@ -45,10 +54,12 @@ AllReduce::AllReduce(net::Network& network, Clock& clock, AllReduceSettings sett
       result_(result),
       events_(std::move(events)),
       exact_(plan.codec->is_exact()),
-      reducer_(plan, contribution, result, window_of(plan)),
+      reducer_(plan, contribution, result, window_of(plan, plan.self)),
       watch_(2 * plan.members.size(), settings_.stall_timeout, peers_of_waits(plan)),
       room_(network.executor()),
+      sendable_(network.executor()),
       results_(network.executor()),
+      sent_(plan.members.size(), 1),
       written_(plan.members.size(), 0),
       fingerprints_(plan.members.size()),
       blamed_(plan.members.size(), false),
@@ -60,6 +71,7 @@ void AllReduce::start() {
         if (reducer_.is_sender(member) && reducer_.chunks() > 0)
             watch_.begin(contribution_wait(member), clock_.now());
         if (member == plan_.self || !plan_.contributes(plan_.self) || plan_.shares[member].empty()) continue;
+        if (plan_.members[plan_.self].weight > 0) sent_[member] = 0;
         spawn(member, exchange(member));
     }
     tasks_.spawn(watch());
@@ -98,6 +110,8 @@ awaitable<void> AllReduce::guarded(std::size_t member, awaitable<void> task) {
         const std::string prefix = "peer " + plan_.members[member].peer.short_name() + ": ";
         std::string cause = describe(error);
         if (cause.starts_with(prefix)) cause.erase(0, prefix.size());
+        sent_[member] = 1;
+        sendable_.notify();
         fail(Blame{member, cause});
     }
 }
@@ -120,6 +134,22 @@ awaitable<void> AllReduce::exchange(std::size_t owner) {
     co_await receive_results(owner, stream);
 }
 
+bool AllReduce::is_ahead(std::size_t owner, std::size_t index) const {
+    const double done = static_cast<double>(index) / static_cast<double>(plan_.chunks_of(owner));
+    return done > *std::min_element(sent_.begin(), sent_.end()) + kLead;
+}
+
+/// Until results have come back for what was sent before. The other shares are only waited for a little: an
+/// owner that takes nothing must not make this member look like one that sends nothing.
+awaitable<void> AllReduce::until_may_send(std::size_t owner, std::size_t index) {
+    while (index >= fingerprints_[owner].size() + window_of(plan_, owner)) co_await sendable_.wait();
+    const TimePoint deadline = clock_.now() + settings_.stall_timeout / kLeadPatience;
+    while (is_ahead(owner, index) && clock_.now() < deadline) {
+        awaitable<void> change = sendable_.wait();
+        co_await detail::ends_in_time(clock_, deadline, std::move(change));
+    }
+}
+
 awaitable<void> AllReduce::send_contribution(std::size_t owner, net::StreamPointer stream) {
     const std::size_t chunks = plan_.members[plan_.self].weight > 0 ? plan_.chunks_of(owner) : 0;
     Bytes encoded;
@@ -132,8 +162,11 @@ awaitable<void> AllReduce::send_contribution(std::size_t owner, net::StreamPoint
             codec_.encode(range.begin, values, encoded);
             payload = encoded;
         }
+        co_await until_may_send(owner, index);
         co_await stream->write(ByteView(), payload);
         bytes_sent_ += payload.size();
+        sent_[owner] = static_cast<double>(index + 1) / static_cast<double>(chunks);
+        sendable_.notify();
         if (index == 0 && events_.phase) events_.phase(Phase::send);
     }
     stream->finish();
@@ -164,6 +197,7 @@ void AllReduce::take_result(std::size_t owner, std::size_t index, ByteView encod
     codec_.decode(range.begin, encoded, values);
     if (!all_finite(values)) throw Error(ErrorKind::protocol_violation, "sent results that are not finite");
     fingerprints_[owner].push_back(fingerprint(encoded));
+    sendable_.notify();
 }
 
 // ---- owner

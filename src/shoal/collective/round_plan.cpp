@@ -19,7 +19,7 @@ constexpr std::size_t kMinimumShare = 4096;
 constexpr std::size_t kMaximumChunks = 1u << 20;
 /// What a chunk takes of the slowest line at least, and of the round at most: the former keeps their number
 /// small where processors limit a round.
-constexpr double kChunkSeconds = 0.01, kChunksOfRound = 50;
+constexpr double kChunkSeconds = 0.01, kChunksOfRound = 100;
 constexpr std::string_view kJoinPurpose = "shoal join", kBeginPurpose = "shoal begin";
 
 ByteView view(const std::string& text) {
@@ -315,7 +315,7 @@ std::size_t fitting_chunk(std::span<const Join> joins, std::size_t usual,
         std::count_if(fractions.begin(), fractions.end(), [](double f) { return f > 0; }));
     const double chunks = owners * std::clamp(seconds / kChunkSeconds, 1.0, kChunksOfRound);
     const auto wanted = static_cast<std::size_t>(static_cast<double>(elements) / chunks);
-    return usable_chunk(std::min(usual, std::max(wanted, kSmallestChunk)), format);
+    return usable_chunk(std::min(usual, std::max(wanted, getenv("CHUNK") ? std::size_t(atoi(getenv("CHUNK"))) : kSmallestChunk)), format);
 }
 
 std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Join> joins,

@@ -70,8 +70,10 @@ class RealRounds {
     void read(std::size_t rank) {
         for (const std::string& line : tails_[rank].new_lines()) {
             std::istringstream words(line);
+            std::string first;
             RoundTimes times;
-            if (words >> times.whole >> times.match >> times.reduce >> times.vote)
+            if (words >> first && first == "round" &&
+                words >> times.whole >> times.match >> times.reduce >> times.vote)
                 times_[rank].push_back(times);
         }
     }

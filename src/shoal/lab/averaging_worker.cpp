@@ -7,12 +7,14 @@
 #include <unistd.h>
 
 #include "shoal/base/async.h"
+#include "shoal/base/error.h"
 #include "shoal/lab/shaped_lines.h"
 #include "shoal/net/tcp_network.h"
 
 namespace shoal::lab {
 namespace {
 
+constexpr Duration kDialPause = std::chrono::milliseconds(50), kConnectLimit = std::chrono::minutes(2);
 constexpr std::uint16_t kPort = 31337;  ///< everybody's: each has a machine of its own
 
 awaitable<std::vector<net::Endpoint>> resolve(AveragingTask task, PeerId peer) {
@@ -37,11 +39,46 @@ std::shared_ptr<net::Network> make_network(asio::io_context& context, Clock& clo
     return network;
 }
 
+bool dials(const AveragingTask& task, std::size_t from, std::size_t to) {
+    if (from == to || task.peers[to].client_mode) return false;
+    return task.peers[from].client_mode || from > to;
+}
+
+awaitable<void> dial_until_it_answers(net::Network& network, Clock& clock, std::size_t machine) {
+    net::Endpoint endpoint;
+    endpoint.host = ShapedLines::address(machine);
+    endpoint.port = kPort;
+    while (!network.is_connected(averaging_key(machine).peer_id())) {
+        try {
+            co_await network.dial(endpoint);
+            continue;
+        } catch (const Error& error) {
+            if (error.kind() == ErrorKind::cancelled) throw;
+        }
+        co_await clock.sleep_for(kDialPause);
+    }
+}
+
+/// Processes do not start at the same moment, and whom a peer cannot reach it leaves out for a while.
+awaitable<void> connect_all(net::Network& network, Clock& clock, const AveragingTask& task,
+                            std::size_t rank) {
+    TaskGroup dialling(network.executor());
+    for (std::size_t other = 0; other < task.peers.size(); ++other)
+        if (dials(task, rank, other)) dialling.spawn(dial_until_it_answers(network, clock, other));
+    co_await dialling.join();
+    for (std::size_t other = 0; other < task.peers.size(); ++other)
+        while (dials(task, other, rank) && !network.is_connected(averaging_key(other).peer_id()))
+            co_await clock.sleep_for(kDialPause);
+}
+
 awaitable<void> work(asio::io_context& context, Clock& clock, AveragingTask task, std::size_t rank) {
     const auto network = make_network(context, clock, task, rank);
     const auto averager = make_lab_averager(*network, clock, Random::from_entropy(), task, rank);
+    awaitable<void> connecting = connect_all(*network, clock, task, rank);
+    const TimePoint limit = clock.now() + kConnectLimit;
+    co_await with_deadline(clock, limit, std::move(connecting), "waiting for the other processes");
     const auto print = [](const RoundTimes& times) {
-        fmt::print("{:.6f} {:.6f} {:.6f} {:.6f}\n", times.whole, times.match, times.reduce, times.vote);
+        fmt::print("round {:.6f} {:.6f} {:.6f} {:.6f}\n", times.whole, times.match, times.reduce, times.vote);
         std::fflush(stdout);
     };
     co_await take_part_in_rounds(*network, clock, *averager, task, rank, print);

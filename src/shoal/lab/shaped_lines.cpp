@@ -55,8 +55,8 @@ void run_batch(const std::string& program, const std::string& lines) {
     std::FILE* output = std::tmpfile();
     if (!output) throw Error(ErrorKind::system, "cannot make a temporary file: " + reason());
     // sudo and su may leave out where Debian keeps both programs.
-    const std::string command =
-        fmt::format("PATH=$PATH:/usr/sbin:/sbin; exec {} -batch - >&{} 2>&1", program, fileno(output));
+    const std::string command = fmt::format(
+        "PATH=$PATH:/usr/sbin:/sbin; exec {} -batch - >/proc/self/fd/{} 2>&1", program, fileno(output));
     std::FILE* pipe = popen(command.c_str(), "w");
     if (pipe) std::fwrite(lines.data(), 1, lines.size(), pipe);
     const int status = pipe ? pclose(pipe) : -1;

@@ -5,6 +5,7 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <cstdlib>
 #include <string_view>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -14,7 +15,7 @@
 namespace shoal::net {
 namespace {
 
-constexpr int kUnsentBytes = 256 * 1024;
+const int kUnsentBytes = getenv("LOWAT") ? atoi(getenv("LOWAT")) : 256 * 1024;
 /// The kernel takes twice this, for its own overhead.
 constexpr int kLoopbackSendBuffer = 128 * 1024;
 
@@ -49,7 +50,7 @@ void prepare(tcp::socket& socket) {
         ::setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &kLoopbackSendBuffer, sizeof kLoopbackSendBuffer);
         return;
     }
-    constexpr std::string_view bbr = "bbr";
+    const std::string_view bbr = getenv("CC") ? getenv("CC") : "bbr";
     ::setsockopt(descriptor, IPPROTO_TCP, TCP_CONGESTION, bbr.data(), static_cast<socklen_t>(bbr.size()));
     ::setsockopt(descriptor, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kUnsentBytes, sizeof kUnsentBytes);
 }
