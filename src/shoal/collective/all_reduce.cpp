@@ -139,10 +139,18 @@ bool AllReduce::is_ahead(std::size_t owner, std::size_t index) const {
     return done > *std::min_element(sent_.begin(), sent_.end()) + kLead;
 }
 
+/// The first chunk that may not be sent yet.
+std::size_t AllReduce::window(std::size_t owner) const {
+    const std::size_t results = fingerprints_[owner].size();
+    static const std::size_t kF = getenv("FIRST") ? atoi(getenv("FIRST")) : 4096;
+    const std::size_t first = std::max<std::size_t>(1, plan_.chunk_elements / kF);
+    return results + std::min(first + results, window_of(plan_, owner));
+}
+
 /// Until results have come back for what was sent before. The other shares are only waited for a little: an
 /// owner that takes nothing must not make this member look like one that sends nothing.
 awaitable<void> AllReduce::until_may_send(std::size_t owner, std::size_t index) {
-    while (index >= fingerprints_[owner].size() + window_of(plan_, owner)) co_await sendable_.wait();
+    while (index >= window(owner)) co_await sendable_.wait();
     const TimePoint deadline = clock_.now() + settings_.stall_timeout / kLeadPatience;
     while (is_ahead(owner, index) && clock_.now() < deadline) {
         awaitable<void> change = sendable_.wait();

@@ -71,6 +71,7 @@ class AllReduce {
     // As a contributor, towards each owner.
     awaitable<void> exchange(std::size_t owner);
     awaitable<void> send_contribution(std::size_t owner, net::StreamPointer stream);
+    std::size_t window(std::size_t owner) const;
     bool is_ahead(std::size_t owner, std::size_t index) const;
     awaitable<void> until_may_send(std::size_t owner, std::size_t index);
     awaitable<void> receive_results(std::size_t owner, net::StreamPointer stream);
