@@ -9,20 +9,18 @@
 namespace shoal::collective {
 namespace {
 
-/// So much of a share is on its way at most: what a contributor sends ahead of the results that have come
-/// back, and so what an owner takes ahead of the slowest. A fast contributor that sent all it has would fill
-/// the owner's line while the owner waits for slow ones. Chunks, a part of the share, and elements.
-static const std::size_t kLeastWindow = getenv("WIN") ? atoi(getenv("WIN")) : 8, kWindowsOfShare = getenv("WPS") ? atoi(getenv("WPS")) : 8;
-constexpr std::size_t  kWindowElements = std::size_t{8} * 65536;
+/// Chunks of a share that are on their way at most: what a contributor sends ahead of the results that have
+/// come back, and so what an owner takes ahead of the slowest. A fast contributor that sent all it has would
+/// fill the owner's line while the owner waits for slow ones.
+constexpr std::size_t kWindow = 8;
 
-std::size_t window_of(const RoundPlan& plan, std::size_t owner) {
-    const std::size_t most = std::max(kLeastWindow, kWindowElements / plan.chunk_elements);
-    return std::clamp(plan.chunks_of(owner) / kWindowsOfShare, kLeastWindow, most);
-}
+/// A window begins with so many elements, at least a chunk, and grows by a chunk with each result: all
+/// contributors begin at the same moment, and on a slow line what they send at once is lost.
+constexpr std::size_t kFirstElements = 8192;
 
 /// No share is sent further ahead of the others than this part of it: all contributors send in about the same
 /// order, so that chunks become complete one after the other, and their results go out evenly.
-static const double kLead = getenv("LEAD") ? atof(getenv("LEAD")) : 0.125;
+constexpr double kLead = 0.125;
 constexpr int kLeadPatience = 8;  ///< of a stall_timeout, for each chunk
 
 /// The control bytes of a message without payload: a sign of life.
@@ -54,7 +52,7 @@ AllReduce::AllReduce(net::Network& network, Clock& clock, AllReduceSettings sett
       result_(result),
       events_(std::move(events)),
       exact_(plan.codec->is_exact()),
-      reducer_(plan, contribution, result, window_of(plan, plan.self)),
+      reducer_(plan, contribution, result, kWindow),
       watch_(2 * plan.members.size(), settings_.stall_timeout, peers_of_waits(plan)),
       room_(network.executor()),
       sendable_(network.executor()),
@@ -142,9 +140,8 @@ bool AllReduce::is_ahead(std::size_t owner, std::size_t index) const {
 /// The first chunk that may not be sent yet.
 std::size_t AllReduce::window(std::size_t owner) const {
     const std::size_t results = fingerprints_[owner].size();
-    static const std::size_t kF = getenv("FIRST") ? atoi(getenv("FIRST")) : 4096;
-    const std::size_t first = std::max<std::size_t>(1, plan_.chunk_elements / kF);
-    return results + std::min(first + results, window_of(plan_, owner));
+    const std::size_t first = std::max<std::size_t>(1, kFirstElements / plan_.chunk_elements);
+    return results + std::min(first + results, kWindow);
 }
 
 /// Until results have come back for what was sent before. The other shares are only waited for a little: an

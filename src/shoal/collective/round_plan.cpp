@@ -315,7 +315,7 @@ std::size_t fitting_chunk(std::span<const Join> joins, std::size_t usual,
         std::count_if(fractions.begin(), fractions.end(), [](double f) { return f > 0; }));
     const double chunks = owners * std::clamp(seconds / kChunkSeconds, 1.0, kChunksOfRound);
     const auto wanted = static_cast<std::size_t>(static_cast<double>(elements) / chunks);
-    return usable_chunk(std::min(usual, std::max(wanted, getenv("CHUNK") ? std::size_t(atoi(getenv("CHUNK"))) : kSmallestChunk)), format);
+    return usable_chunk(std::min(usual, std::max(wanted, kSmallestChunk)), format);
 }
 
 std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Join> joins,

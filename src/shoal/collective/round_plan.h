@@ -123,7 +123,7 @@ RoundPlan read_begin(const std::string& begin, const Join& own, const JoinLimits
                      const compress::VectorFormat& format, std::size_t maximum_group);
 
 /// Elements, of a round that does not ask for less. In shorter chunks their headers would count.
-inline constexpr std::size_t kSmallestChunk = 4096;
+inline constexpr std::size_t kSmallestChunk = 2048;
 
 /// Largest chunk of at most `wanted` elements that the codec can cut and a message can carry.
 std::size_t usable_chunk(std::size_t wanted, const compress::VectorFormat& format);
