@@ -305,15 +305,17 @@ std::size_t fitting_chunk(std::span<const Join> joins, std::size_t usual,
     for (const Join& join : joins) elements = std::max(elements, join.elements);
     const bool anybody_reduces =
         std::any_of(joins.begin(), joins.end(), [](const Join& j) { return j.role != Role::client; });
-    if (joins.size() < 2 || elements == 0 || !anybody_reduces || !claims_any_line(joins))
-        return usable_chunk(usual, format);
+    if (joins.size() < 2 || elements == 0 || !anybody_reduces) return usable_chunk(usual, format);
     const std::vector<SplitMember> lines = make_lines(joins);
     const std::vector<double> fractions = split_fractions(lines);
-    const double seconds =
-        static_cast<double>(format.maximum_encoded_size(elements)) * split_cost(fractions, lines);
+    // Lines that nobody knows yet may be slow.
+    double pieces = kChunksOfRound;
+    if (claims_any_line(joins))
+        pieces = static_cast<double>(format.maximum_encoded_size(elements)) * split_cost(fractions, lines) /
+                 kChunkSeconds;
     const auto owners = static_cast<double>(
         std::count_if(fractions.begin(), fractions.end(), [](double f) { return f > 0; }));
-    const double chunks = owners * std::clamp(seconds / kChunkSeconds, 1.0, kChunksOfRound);
+    const double chunks = owners * std::clamp(pieces, 1.0, kChunksOfRound);
     const auto wanted = static_cast<std::size_t>(static_cast<double>(elements) / chunks);
     return usable_chunk(std::min(usual, std::max(wanted, kSmallestChunk)), format);
 }
