@@ -222,9 +222,11 @@ class Experiment {
             measured.y.push_back(rows_[i].measured_spread.mean);
             analytic.y.push_back(rows_[i].setup.analytic_seconds);
             simulated.y.push_back(rows_[i].simulated_spread.mean);
-            picture.marks.push_back({x, rows_[i].setup.title});
+            picture.marks.push_back({x, rows_[i].setup.name});
         }
-        picture.curves = {measured, analytic, simulated};
+        // From 0, and with room for the last name.
+        const run::Curve ground{"", {0.5, static_cast<double>(rows_.size()) + 1}, {0, 0}};
+        picture.curves = {ground, measured, analytic, simulated};
         run::draw(picture, options_.result.plot);
     }
 

@@ -17,8 +17,8 @@ struct AveragingWorkerOptions {
 std::string text_of(const AveragingTask& task);
 AveragingTask task_from(const std::string& text);
 
-/// Moves into its namespace, takes part in all rounds and prints a line for each: "round WHOLE match reduce vote",
-/// in seconds. Throws Error where a round fails.
+/// Moves into its namespace, takes part in all rounds and prints a line for each: "round WHOLE match reduce
+/// vote", in seconds. Throws Error where a round fails.
 void run_averaging_worker(const AveragingWorkerOptions& options);
 
 }  // namespace shoal::lab
