@@ -22,27 +22,27 @@ std::size_t chunk(std::size_t count, std::size_t elements, double bytes_per_seco
     return fitting_chunk(joins(count, elements, bytes_per_second), kUsual, compress::VectorFormat("fp16"));
 }
 
-TEST(FittingChunk, is_a_fiftieth_of_a_share_on_slow_lines) {
-    EXPECT_EQ(chunk(4, 4'000'000, 1e6), 20'000U);
+TEST(FittingChunk, is_a_hundredth_of_a_share_on_slow_lines) {
+    EXPECT_EQ(chunk(4, 4'000'000, 1e6), 10'000U);
 }
 
 TEST(FittingChunk, is_never_shorter_than_the_smallest_nor_longer_than_usual) {
-    EXPECT_EQ(chunk(16, 1'785'000, 625e3), 2231U);
-    EXPECT_EQ(chunk(16, 1'600'000, 625e3), kSmallestChunk);  // would be 2000
+    EXPECT_EQ(chunk(16, 4'000'000, 625e3), 2'500U);
+    EXPECT_EQ(chunk(16, 1'785'000, 625e3), kSmallestChunk);  // would be 1115
     EXPECT_EQ(chunk(2, 100'000'000, 1e6), kUsual);
     EXPECT_EQ(fitting_chunk(joins(16, 1'785'000, 625e3), 16, compress::VectorFormat("fp16")), 16U)
         << "who wants less gets less";
 }
 
 TEST(FittingChunk, takes_a_line_10_ms_at_least) {
-    // 2 MB over lines of 25 MB/s take 0.12 s with 4 members: twelve chunks of a share, not fifty.
+    // 2 MB over lines of 25 MB/s take 0.12 s with 4 members: twelve chunks of a share, not a hundred.
     EXPECT_EQ(chunk(4, 1'000'000, 25e6), 20'833U);
     EXPECT_EQ(chunk(4, 80'000, 25e6), 20'000U) << "one";
     EXPECT_EQ(chunk(4, 16'000'000, 125e6), kUsual) << "on a line of a gigabit as ever";
 }
 
 TEST(FittingChunk, is_short_while_nobody_knows_the_lines) {
-    EXPECT_EQ(chunk(4, 4'000'000, 0), 20'000U);
+    EXPECT_EQ(chunk(4, 4'000'000, 0), 10'000U);
 }
 
 TEST(FittingChunk, of_one_peer_alone_or_of_helpers_alone_is_the_usual) {

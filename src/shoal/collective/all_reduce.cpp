@@ -147,6 +147,7 @@ std::size_t AllReduce::window(std::size_t owner) const {
 /// Until results have come back for what was sent before. The other shares are only waited for a little: an
 /// owner that takes nothing must not make this member look like one that sends nothing.
 awaitable<void> AllReduce::until_may_send(std::size_t owner, std::size_t index) {
+    if (!settings_.paced) co_return;
     while (index >= window(owner)) co_await sendable_.wait();
     const TimePoint deadline = clock_.now() + settings_.stall_timeout / kLeadPatience;
     while (is_ahead(owner, index) && clock_.now() < deadline) {

@@ -38,6 +38,8 @@ struct AllReduceEvents {
 struct AllReduceSettings {
     std::string service;  ///< "RUN/reduce"
     Duration stall_timeout;
+    /// Sends no more ahead than others take. False for who has yet to measure its line: that takes bursts.
+    bool paced = false;
 };
 
 class AllReduce {
