@@ -136,6 +136,7 @@ std::shared_ptr<collective::Averager> make_lab_averager(net::Network& network, C
     settings.codec = kCodec;
     settings.role = peer.role();
     settings.upload = settings.download = peer.claim;
+    settings.paced = peer.claim > 0;
     settings.signer = std::make_shared<KeyPair>(averaging_key(rank));
     return collective::make_averager(network, clock, random, settings, Log());
 }
