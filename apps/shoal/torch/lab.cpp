@@ -2,6 +2,9 @@
 #include <CLI/CLI.hpp>
 
 #include "shoal/command.h"
+#include "shoal/lab/averaging.h"
+#include "shoal/lab/averaging_setups.h"
+#include "shoal/lab/averaging_worker.h"
 #include "shoal/lab/faults.h"
 #include "shoal/lab/swarm.h"
 #include "shoal/lab/swav.h"
@@ -100,13 +103,65 @@ void declare_swav(CLI::App& lab, const Chosen& chosen) {
     });
 }
 
+void declare_averaging(CLI::App& lab, const Chosen& chosen) {
+    auto options = std::make_shared<lab::AveragingOptions>();
+    CLI::App* app = lab.add_subcommand(
+        "averaging", "Averaging rounds on slow, unequal lines, against theory and simulator");
+    describe(
+        *app,
+        "Sixteen peers with lines of 20, 10 and 5 Mb/s (4, 8 and 4 of them) average gradients of 3.57 MB. "
+        "Each is a process in a network\n"
+        "namespace of its own, its line shaped in both directions by tc. The rows differ in lines, roles "
+        "and in how the work is split.\n"
+        "'analytic' is what the split costs on lines that carry 95 % of their rate (headers take the "
+        "rest), 'simulated' the same\n"
+        "protocol code in virtual time.\n\n"
+        "  sudo shoal lab averaging                          all rows, 20 rounds each: half an hour\n"
+        "  sudo shoal lab averaging --quick                  half of the peers, a quarter of the bytes\n"
+        "  sudo shoal lab averaging --only hetero-balanced   one row\n\n"
+        "Needs root, ip and tc (Debian: iproute2). Nothing outside of its namespaces is touched, and they "
+        "end with the process,\n"
+        "however that ends. Ctrl-C ends it early and shows what was.");
+    CLI::Option* rounds = app->add_option("--rounds", options->rounds);
+    rounds->description("Rounds of each row (--quick: 2)")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 10000));
+    std::vector<std::string> names;
+    for (const lab::AveragingSetup& setup : lab::averaging_setups({})) names.push_back(setup.name);
+    app->add_option("--only", options->only, "Only these rows")->check(CLI::IsMember(names));
+    add_result_options(*app, options->result);
+    app->callback([options, chosen, rounds] {
+        lab::AveragingOptions sized = *options;
+        if (sized.result.quick) make_quick(sized);
+        if (rounds->count() > 0) sized.rounds = options->rounds;
+        *chosen = [sized] { return run_averaging(sized); };
+    });
+}
+
+void declare_averaging_worker(CLI::App& lab, const Chosen& chosen) {
+    auto options = std::make_shared<lab::AveragingWorkerOptions>();
+    CLI::App* app = lab.add_subcommand("averaging-worker", "One process of the experiment above");
+    app->group("");  // not in the help
+    app->add_option("--rank", options->rank)->required();
+    app->add_option("--namespace", options->network_namespace)->required();
+    app->add_option("--task", options->task)->required();
+    app->callback([options, chosen] {
+        *chosen = [options] {
+            run_averaging_worker(*options);
+            return 0;
+        };
+    });
+}
+
 }  // namespace
 
 Command lab_command() {
     Command command;
     command.name = "lab";
     command.summary =
-        "Experiments: 'swarm' shows the main job, 'faults' hits it where it hurts, 'swav' needs no labels";
+        "Experiments: 'swarm' shows the main job, 'faults' hits it where it hurts, 'averaging' times rounds, "
+        "'swav' needs no "
+        "labels";
     command.declare = [](CLI::App& app) -> std::function<int()> {
         app.description(
             "Experiments that reproduce results on this machine, with real processes. Each has --help.");
@@ -115,6 +170,8 @@ Command lab_command() {
         declare_swarm(app, chosen);
         declare_faults(app, chosen);
         declare_swav(app, chosen);
+        declare_averaging(app, chosen);
+        declare_averaging_worker(app, chosen);
         return [chosen] { return (*chosen)(); };
     };
     return command;

@@ -9,8 +9,19 @@
 namespace shoal::collective {
 namespace {
 
-/// Chunks of each contributor that an owner takes ahead of the slowest.
+/// Chunks of a share that are on their way at most: what a contributor sends ahead of the results that have
+/// come back, and so what an owner takes ahead of the slowest. A fast contributor that sent all it has would
+/// fill the owner's line while the owner waits for slow ones.
 constexpr std::size_t kWindow = 8;
+
+/// A window begins with so many elements, at least a chunk, and grows by a chunk with each result: all
+/// contributors begin at the same moment, and on a slow line what they send at once is lost.
+constexpr std::size_t kFirstElements = 8192;
+
+/// No share is sent further ahead of the others than this part of it: all contributors send in about the same
+/// order, so that chunks become complete one after the other, and their results go out evenly.
+constexpr double kLead = 0.125;
+constexpr int kLeadPatience = 8;  ///< of a stall_timeout, for each chunk
 
 /// The control bytes of a message without payload: a sign of life.
 constexpr std::uint8_t kAlive[] = {1};
@@ -44,7 +55,9 @@ AllReduce::AllReduce(net::Network& network, Clock& clock, AllReduceSettings sett
       reducer_(plan, contribution, result, kWindow),
       watch_(2 * plan.members.size(), settings_.stall_timeout, peers_of_waits(plan)),
       room_(network.executor()),
+      sendable_(network.executor()),
       results_(network.executor()),
+      sent_(plan.members.size(), 1),
       written_(plan.members.size(), 0),
       fingerprints_(plan.members.size()),
       blamed_(plan.members.size(), false),
@@ -56,6 +69,7 @@ void AllReduce::start() {
         if (reducer_.is_sender(member) && reducer_.chunks() > 0)
             watch_.begin(contribution_wait(member), clock_.now());
         if (member == plan_.self || !plan_.contributes(plan_.self) || plan_.shares[member].empty()) continue;
+        if (plan_.members[plan_.self].weight > 0) sent_[member] = 0;
         spawn(member, exchange(member));
     }
     tasks_.spawn(watch());
@@ -94,6 +108,8 @@ awaitable<void> AllReduce::guarded(std::size_t member, awaitable<void> task) {
         const std::string prefix = "peer " + plan_.members[member].peer.short_name() + ": ";
         std::string cause = describe(error);
         if (cause.starts_with(prefix)) cause.erase(0, prefix.size());
+        sent_[member] = 1;
+        sendable_.notify();
         fail(Blame{member, cause});
     }
 }
@@ -116,6 +132,30 @@ awaitable<void> AllReduce::exchange(std::size_t owner) {
     co_await receive_results(owner, stream);
 }
 
+bool AllReduce::is_ahead(std::size_t owner, std::size_t index) const {
+    const double done = static_cast<double>(index) / static_cast<double>(plan_.chunks_of(owner));
+    return done > *std::min_element(sent_.begin(), sent_.end()) + kLead;
+}
+
+/// The first chunk that may not be sent yet.
+std::size_t AllReduce::window(std::size_t owner) const {
+    const std::size_t results = fingerprints_[owner].size();
+    const std::size_t first = std::max<std::size_t>(1, kFirstElements / plan_.chunk_elements);
+    return results + std::min(first + results, kWindow);
+}
+
+/// Until results have come back for what was sent before. The other shares are only waited for a little: an
+/// owner that takes nothing must not make this member look like one that sends nothing.
+awaitable<void> AllReduce::until_may_send(std::size_t owner, std::size_t index) {
+    if (!settings_.paced) co_return;
+    while (index >= window(owner)) co_await sendable_.wait();
+    const TimePoint deadline = clock_.now() + settings_.stall_timeout / kLeadPatience;
+    while (is_ahead(owner, index) && clock_.now() < deadline) {
+        awaitable<void> change = sendable_.wait();
+        co_await detail::ends_in_time(clock_, deadline, std::move(change));
+    }
+}
+
 awaitable<void> AllReduce::send_contribution(std::size_t owner, net::StreamPointer stream) {
     const std::size_t chunks = plan_.members[plan_.self].weight > 0 ? plan_.chunks_of(owner) : 0;
     Bytes encoded;
@@ -128,8 +168,11 @@ awaitable<void> AllReduce::send_contribution(std::size_t owner, net::StreamPoint
             codec_.encode(range.begin, values, encoded);
             payload = encoded;
         }
+        co_await until_may_send(owner, index);
         co_await stream->write(ByteView(), payload);
         bytes_sent_ += payload.size();
+        sent_[owner] = static_cast<double>(index + 1) / static_cast<double>(chunks);
+        sendable_.notify();
         if (index == 0 && events_.phase) events_.phase(Phase::send);
     }
     stream->finish();
@@ -160,6 +203,7 @@ void AllReduce::take_result(std::size_t owner, std::size_t index, ByteView encod
     codec_.decode(range.begin, encoded, values);
     if (!all_finite(values)) throw Error(ErrorKind::protocol_violation, "sent results that are not finite");
     fingerprints_[owner].push_back(fingerprint(encoded));
+    sendable_.notify();
 }
 
 // ---- owner

@@ -41,6 +41,8 @@ struct AllReduceEvents {
 struct AllReduceSettings {
     std::string service;  ///< "RUN/reduce"
     Duration stall_timeout;
+    /// Sends no more ahead than others take. False for who has yet to measure its line: that takes bursts.
+    bool paced = false;
 };
 
 class AllReduce {
@@ -77,6 +79,9 @@ class AllReduce {
     // As a contributor, towards each owner.
     awaitable<void> exchange(std::size_t owner);
     awaitable<void> send_contribution(std::size_t owner, net::StreamPointer stream);
+    std::size_t window(std::size_t owner) const;
+    bool is_ahead(std::size_t owner, std::size_t index) const;
+    awaitable<void> until_may_send(std::size_t owner, std::size_t index);
     awaitable<void> receive_results(std::size_t owner, net::StreamPointer stream);
     // As the owner, towards each contributor.
     awaitable<void> serve(std::size_t member, net::StreamPointer stream);
@@ -110,10 +115,12 @@ class AllReduce {
 
     ShareReducer reducer_;
     StallWatch watch_;
-    Signal room_;     // there may be room for more chunks
-    Signal results_;  // there may be more results to write, or a sign of life is due
+    Signal room_;      // there may be room for more chunks
+    Signal sendable_;  // there may be a chunk that may be sent
+    Signal results_;   // there may be more results to write, or a sign of life is due
     std::set<std::size_t> streams_accepted_;
     std::set<net::StreamPointer> streams_;
+    std::vector<double> sent_;                            // part of each share that is sent; 1: nothing left
     std::vector<std::size_t> written_;                    // results, by contributor
     std::vector<std::vector<Fingerprint>> fingerprints_;  // of received chunks, by owner
     std::vector<bool> blamed_;

@@ -263,6 +263,7 @@ RoundPointer ButterflyAverager::begin_round(const RoundRequest& request, RoundPl
     AllReduceSettings reduce_settings;
     reduce_settings.service = reduce_service();
     reduce_settings.stall_timeout = settings_.stall_timeout;
+    reduce_settings.paced = settings_.paced;
     round->reduce = std::make_unique<AllReduce>(network_, clock_, reduce_settings, round->vote->plan(),
                                                 request.contribution, request.result, std::move(events));
     book_->add(round);

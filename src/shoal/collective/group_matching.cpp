@@ -271,7 +271,7 @@ std::optional<MatchOutcome> GroupMatching::begin(const std::vector<Lobby::GuestP
     outcome.attempt = attempt_;
     std::vector<Join> joins{own_};
     for (const Lobby::GuestPointer& guest : members) joins.push_back(guest->join);
-    const std::size_t chunk = usable_chunk(settings_.chunk_elements, format_);
+    const std::size_t chunk = fitting_chunk(joins, settings_.chunk_elements, format_);
     const std::string bytes =
         make_begin(self_, random_.next(), std::move(joins), chunk, settings_.signer.get());
     outcome.plan = read_begin(bytes, own_, limits_, format_, settings_.maximum_group);

@@ -17,6 +17,9 @@ namespace {
 /// Parts of a vector below this are not worth a stream of their own.
 constexpr std::size_t kMinimumShare = 4096;
 constexpr std::size_t kMaximumChunks = 1u << 20;
+/// What a chunk takes of the slowest line at least, and of the round at most: the former keeps their number
+/// small where processors limit a round.
+constexpr double kChunkSeconds = 0.01, kChunksOfRound = 100;
 constexpr std::string_view kJoinPurpose = "shoal join", kBeginPurpose = "shoal begin";
 
 ByteView view(const std::string& text) {
@@ -81,7 +84,7 @@ bool plausible_lineage(const PeerId& peer, const proto::JoinOffer& offer) {
 }
 
 /// What each member may be reckoned with.
-std::vector<SplitMember> make_lines(const std::vector<Join>& members) {
+std::vector<SplitMember> make_lines(std::span<const Join> members) {
     std::vector<SplitMember> split;
     std::vector<std::uint64_t> numbers;
     std::vector<std::vector<Objection>> objections;
@@ -115,11 +118,14 @@ std::vector<Share> make_shares(const RoundPlan& plan, std::size_t granularity) {
     return shares;
 }
 
+bool claims_any_line(std::span<const Join> members) {
+    return std::any_of(members.begin(), members.end(),
+                       [](const Join& m) { return m.upload > 0 || m.download > 0; });
+}
+
 /// Of the shares as they are, seconds.
 double promised_seconds(const RoundPlan& plan) {
-    if (std::none_of(plan.members.begin(), plan.members.end(),
-                     [](const Join& m) { return m.upload > 0 || m.download > 0; }))
-        return 0;
+    if (!claims_any_line(plan.members)) return 0;
     std::vector<double> fractions;
     for (const Share& share : plan.shares)
         fractions.push_back(static_cast<double>(share.size()) / static_cast<double>(plan.elements));
@@ -291,6 +297,27 @@ std::size_t usable_chunk(std::size_t wanted, const compress::VectorFormat& forma
     while (elements > granularity && format.maximum_encoded_size(elements) > net::kMaximumPayloadBytes)
         elements = std::max(granularity, elements / 2 / granularity * granularity);
     return elements;
+}
+
+std::size_t fitting_chunk(std::span<const Join> joins, std::size_t usual,
+                          const compress::VectorFormat& format) {
+    std::size_t elements = 0;
+    for (const Join& join : joins) elements = std::max(elements, join.elements);
+    const bool anybody_reduces =
+        std::any_of(joins.begin(), joins.end(), [](const Join& j) { return j.role != Role::client; });
+    if (joins.size() < 2 || elements == 0 || !anybody_reduces) return usable_chunk(usual, format);
+    const std::vector<SplitMember> lines = make_lines(joins);
+    const std::vector<double> fractions = split_fractions(lines);
+    // Lines that nobody knows yet may be slow.
+    double pieces = kChunksOfRound;
+    if (claims_any_line(joins))
+        pieces = static_cast<double>(format.maximum_encoded_size(elements)) * split_cost(fractions, lines) /
+                 kChunkSeconds;
+    const auto owners = static_cast<double>(
+        std::count_if(fractions.begin(), fractions.end(), [](double f) { return f > 0; }));
+    const double chunks = owners * std::clamp(pieces, 1.0, kChunksOfRound);
+    const auto wanted = static_cast<std::size_t>(static_cast<double>(elements) / chunks);
+    return usable_chunk(std::min(usual, std::max(wanted, kSmallestChunk)), format);
 }
 
 std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Join> joins,

@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -104,6 +105,12 @@ struct RoundPlan {
     std::optional<std::size_t> index_of(const PeerId& peer) const;
 };
 
+/// Leader: the chunk for a round of these joins, at most `usual`. A result goes back when its whole chunk has
+/// come from everybody, so a round takes longer than its lines need by the time of a chunk of each owner; on
+/// slow lines chunks are shorter, down to kSmallestChunk.
+std::size_t fitting_chunk(std::span<const Join> joins, std::size_t usual,
+                          const compress::VectorFormat& format);
+
 /// Leader: names and signs a round. @param joins  any order, the leader's own among them.
 std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Join> joins,
                        std::size_t chunk_elements, const Signer* signer);
@@ -114,6 +121,9 @@ std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Jo
 /// and the group may go on (lineage.h).
 RoundPlan read_begin(const std::string& begin, const Join& own, const JoinLimits& limits,
                      const compress::VectorFormat& format, std::size_t maximum_group);
+
+/// Elements, of a round that does not ask for less. In shorter chunks their headers would count.
+inline constexpr std::size_t kSmallestChunk = 2048;
 
 /// Largest chunk of at most `wanted` elements that the codec can cut and a message can carry.
 std::size_t usable_chunk(std::size_t wanted, const compress::VectorFormat& format);

@@ -15,8 +15,10 @@ using asio::ip::tcp;
 /// One read takes up to this much from the system.
 inline constexpr std::size_t kReadBytes = 64 * 1024;
 
-/// No delay; on paths beyond this machine BBR where the kernel has it, and a short queue of unsent bytes in
-/// the kernel, so that control frames overtake bulk data on slow links; within this machine a short buffer,
+/// No delay; on paths beyond this machine BBR where the kernel has it (on short ones CUBIC: BBR keeps as much
+/// under way as the shortest round trip holds, which is nothing there, and many connections of a peer then
+/// starve each other on a slow line), and a short queue of unsent bytes in the kernel, so that control frames
+/// and results overtake bulk data on slow links; within this machine a short buffer,
 /// so that bytes are still in the processor's cache when they are read. Never fails: what the system refuses
 /// is left.
 void prepare(tcp::socket& socket);

@@ -177,6 +177,7 @@ Node::Node(RunDefinition definition, NodeOptions options)
     averaging.maximum_group = static_cast<std::size_t>(d.averaging.maximum_group);
     averaging.join_timeout = from_seconds(d.averaging.join_timeout);
     averaging.stall_timeout = from_seconds(d.averaging.stall_timeout);
+    averaging.paced = averaging.upload > 0 && averaging.download > 0;
     averaging.probe = p.options.probe;
     p.averager = collective::make_averager(p.membership->network(), p.clock, p.random.split(),
                                            std::move(averaging), p.options.log);
