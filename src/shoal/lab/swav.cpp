@@ -79,7 +79,7 @@ size = "tiny"
 [data]
 kind = "fashion-mnist"
 {}
-micro_batch_size = 64
+micro_batch_size = {}
 
 [swav]
 frozen_steps = {}
@@ -122,7 +122,7 @@ keep = 1
                         options_.images.empty()
                             ? std::string()
                             : "path = \"" + std::filesystem::absolute(options_.images).string() + "\"",
-                        options_.steps / 12, options_.steps / 10, options_.steps);
+                        options_.micro_batch_size, options_.steps / 12, options_.steps / 10, options_.steps);
     if (!file.flush()) throw Error(ErrorKind::system, "cannot write " + run_file().string());
 }
 
@@ -295,6 +295,7 @@ int Swav::report(const Outcome& swarm, const Outcome& one) const {
 void make_quick(SwavOptions& options) {
     options.steps = 60;
     options.target_batch_size = 128;
+    options.micro_batch_size = 32;
 }
 
 int run_swav(const SwavOptions& options) {

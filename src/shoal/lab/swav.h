@@ -17,6 +17,7 @@ struct SwavOptions {
     std::filesystem::path images;  ///< IDX files; empty: where Debian's dataset-fashion-mnist puts them
     std::int64_t steps = 600;      ///< of each of the two runs
     std::int64_t target_batch_size = 256;
+    std::int64_t micro_batch_size = 64;
     std::int64_t seed = 1;
     std::vector<std::string> settings;  ///< "section.key=value" for the three peers, not for the one
 };
