@@ -9,7 +9,7 @@ namespace shoal::net {
 namespace {
 
 /// Bulk bytes taken into one batch: one system call, and what a control frame waits for at most.
-constexpr std::size_t kBatchBytes = 128 * 1024;
+constexpr std::size_t kBatchBytes = 256 * 1024;
 /// Messages up to this size are copied into the outbox, so that their writer need not wait.
 constexpr std::size_t kSmallMessage = 4 * 1024;
 

@@ -13,7 +13,7 @@ namespace shoal::net {
 using asio::ip::tcp;
 
 /// One read takes up to this much from the system.
-inline constexpr std::size_t kReadBytes = 64 * 1024;
+inline constexpr std::size_t kReadBytes = 256 * 1024;
 
 /// No delay; on paths beyond this machine BBR where the kernel has it (on short ones CUBIC: BBR keeps as much
 /// under way as the shortest round trip holds, which is nothing there, and many connections of a peer then
