@@ -12,13 +12,6 @@ using namespace testing_support;
 
 class DelayedAveraging : public ::testing::TestWithParam<std::uint64_t> {};
 
-NodeOptions speed(std::int64_t samples, Duration time) {
-    NodeOptions options;
-    options.samples = samples;
-    options.time = time;
-    return options;
-}
-
 std::size_t early_samples(const Swarm& swarm) {
     std::size_t count = 0;
     for (const NodePointer& node : swarm.nodes)

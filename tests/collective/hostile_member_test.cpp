@@ -66,13 +66,6 @@ INSTANTIATE_TEST_SUITE_P(, HostileInARound,
                                            Attack{"everything", "", 1}),
                          [](const auto& value) { return value.param.name; });
 
-NodeOptions speed(std::int64_t samples, Duration time) {
-    NodeOptions options;
-    options.samples = samples;
-    options.time = time;
-    return options;
-}
-
 /// Three honest peers and a hostile one train; honest ones join midway, so that the hostile one has state to
 /// give.
 TEST_P(HostileInTraining, ChangesNoParameterOfTheHonest) {

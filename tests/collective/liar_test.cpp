@@ -9,13 +9,6 @@ namespace {
 
 using namespace testing_support;
 
-NodeOptions speed(std::int64_t samples, Duration time) {
-    NodeOptions options;
-    options.samples = samples;
-    options.time = time;
-    return options;
-}
-
 awaitable<StatePointer> make_state(std::shared_ptr<const State> state) {
     co_return state;
 }

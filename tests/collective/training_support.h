@@ -15,6 +15,13 @@ using sim::NodeOptions;
 using sim::NodePointer;
 using sim::Recorder;
 
+inline NodeOptions speed(std::int64_t samples, Duration time) {
+    NodeOptions options;
+    options.samples = samples;
+    options.time = time;
+    return options;
+}
+
 class Swarm : public sim::Swarm {
   public:
     Swarm(std::uint64_t seed, std::int64_t target, std::int64_t last_step,

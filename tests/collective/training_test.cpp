@@ -10,13 +10,6 @@ using namespace testing_support;
 
 class Training : public ::testing::TestWithParam<std::uint64_t> {};
 
-NodeOptions speed(std::int64_t samples, Duration time) {
-    NodeOptions options;
-    options.samples = samples;
-    options.time = time;
-    return options;
-}
-
 TEST_P(Training, LonePeerStartsTheRunByItselfAndEqualsOneMachine) {
     Swarm swarm(GetParam(), 32, 20);
     const NodePointer node = swarm.add();

@@ -44,6 +44,7 @@ bool dials(const AveragingTask& task, std::size_t from, std::size_t to) {
     return task.peers[from].client_mode || from > to;
 }
 
+/// A port on which nobody listens yet tells nobody when that changes: so it is tried again.
 awaitable<void> dial_until_it_answers(net::Network& network, Clock& clock, std::size_t machine) {
     net::Endpoint endpoint;
     endpoint.host = ShapedLines::address(machine);
@@ -65,10 +66,13 @@ awaitable<void> connect_all(net::Network& network, Clock& clock, const Averaging
     TaskGroup dialling(network.executor());
     for (std::size_t other = 0; other < task.peers.size(); ++other)
         if (dials(task, rank, other)) dialling.spawn(dial_until_it_answers(network, clock, other));
+    Signal changed(network.executor());
+    const auto watching =
+        network.observe([&changed](const PeerId&, bool, const std::string&) { changed.notify(); });
     co_await dialling.join();
     for (std::size_t other = 0; other < task.peers.size(); ++other)
         while (dials(task, other, rank) && !network.is_connected(averaging_key(other).peer_id()))
-            co_await clock.sleep_for(kDialPause);
+            co_await changed.wait();
 }
 
 awaitable<void> work(asio::io_context& context, Clock& clock, AveragingTask task, std::size_t rank) {
