@@ -18,7 +18,7 @@ int main(int count, char** arguments) {
         std::fprintf(stderr, "usage: shoal-bench-gloo RANK SIZE STORE_FOLDER ELEMENTS ROUNDS\n");
         return 2;
     }
-    setsid();  // as ours do: bench_all_reduce.h says why
+    setsid();  // as ours do: all_reduce_contestants.h says why
     const int rank = std::atoi(arguments[1]), size = std::atoi(arguments[2]),
               rounds = std::atoi(arguments[5]);
     const auto elements = static_cast<std::size_t>(std::atoll(arguments[4]));

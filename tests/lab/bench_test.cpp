@@ -26,13 +26,31 @@ nlohmann::json result_of(std::vector<std::string> arguments) {
 TEST(BenchAllReduce, measures_every_contestant) {
     const nlohmann::json result =
         result_of({"allreduce", "--peers", "2", "--size", "256KiB", "--turns", "1", "--rounds", "2"});
-    EXPECT_EQ(result.at("peers"), 2);
-    EXPECT_EQ(result.at("bytes"), 256 * 1024);
-    EXPECT_EQ(result.at("contestants").size(), 4U);  // with TLS and without; gloo and Open MPI
-    for (const nlohmann::json& contestant : result.at("contestants")) {
+    ASSERT_EQ(result.at("cases").size(), 1U);
+    const nlohmann::json& one = result.at("cases").at(0);
+    EXPECT_EQ(one.at("peers"), 2);
+    EXPECT_EQ(one.at("bytes"), 256 * 1024);
+    EXPECT_EQ(one.at("contestants").size(), 5U);  // with TLS and without; gloo, Open MPI, bare TCP
+    for (const nlohmann::json& contestant : one.at("contestants")) {
         EXPECT_GT(contestant.at("best_seconds").get<double>(), 0) << contestant;
         EXPECT_GE(contestant.at("median_seconds").get<double>(), contestant.at("best_seconds").get<double>());
     }
+    EXPECT_GT(one.at("limit_seconds").get<double>(), 0);
+    double shares = 0;
+    for (const auto& [name, share] : one.at("shares").items()) {
+        EXPECT_GE(share.get<double>(), 0) << name;
+        shares += share.get<double>();
+    }
+    EXPECT_NEAR(shares, 1, 0.5) << "busy processors may have counted more than there was";
+}
+
+TEST(BenchAllReduce, runs_every_combination_that_is_asked_for) {
+    const nlohmann::json result =
+        result_of({"allreduce", "--peers", "2,3", "--size", "1KiB,64KiB", "--turns", "1", "--rounds", "2"});
+    std::vector<std::pair<int, int>> cases;
+    for (const nlohmann::json& one : result.at("cases"))
+        cases.emplace_back(one.at("peers").get<int>(), one.at("bytes").get<int>());
+    EXPECT_EQ(cases, (std::vector<std::pair<int, int>>{{2, 1024}, {2, 65536}, {3, 1024}, {3, 65536}}));
 }
 
 TEST(BenchRound, splits_a_round_into_its_phases) {

@@ -4,6 +4,7 @@
 #include "shoal/command.h"
 #include "shoal/compress/codec.h"
 #include "shoal/lab/all_reduce_worker.h"
+#include "shoal/lab/bare_exchange.h"
 #include "shoal/lab/bench_all_reduce.h"
 #include "shoal/lab/bench_codec.h"
 #include "shoal/lab/bench_dht.h"
@@ -28,15 +29,27 @@ void declare_all_reduce(CLI::App& bench, const Chosen& chosen) {
     describe(
         *app,
         "Processes on loopback average a vector: matching, all-reduce and vote, with TLS and without. gloo's "
-        "ring and Open MPI's all-reduce of the same\n"
-        "fp32 vector run in turns with ours. The ratios are medians over turns.");
-    app->add_option("--peers", options->peers, "Processes")->capture_default_str()->check(CLI::Range(2, 64));
+        "ring, Open MPI's all-reduce of the same fp32\n"
+        "vector, and the same bytes over bare TCP run in turns with ours. The ratios are medians over "
+        "turns.\n"
+        "Several numbers of peers, sizes and codecs, separated by commas, make a table.");
+    app->add_option("--peers", options->peers, "Processes")
+        ->delimiter(',')
+        ->capture_default_str()
+        ->check(CLI::Range(2, 64));
     app->add_option("--size", options->bytes, "Size of the fp32 vector, e.g. 64MiB")
+        ->delimiter(',')
         ->capture_default_str()
         ->transform(CLI::AsSizeValue(false));
-    app->add_option("--codec", options->codec, "Codec of our rounds")
+    app->add_option("--codec", options->codecs, "Codec of our rounds")
+        ->delimiter(',')
         ->capture_default_str()
         ->check(known_codec());
+    app->add_option("--rate", options->megabits,
+                    "Mbit/s of each process's line; compares codecs, as root (network namespaces)")
+        ->check(CLI::Range(0.1, 1e6));
+    auto sweep = std::make_shared<bool>(false);
+    app->add_flag("--sweep", *sweep, "2, 4 and 8 peers and 1 KiB to 256 MiB, three turns of each");
     app->add_option("--turns", options->turns, "Turns of every contestant")
         ->capture_default_str()
         ->check(CLI::Range(1, 1000));
@@ -44,7 +57,10 @@ void declare_all_reduce(CLI::App& bench, const Chosen& chosen) {
         ->capture_default_str()
         ->check(CLI::Range(2, 1000));
     add_result_options(*app, options->result);
-    app->callback([options, chosen] { *chosen = [options] { return bench_all_reduce(*options); }; });
+    app->callback([options, sweep, chosen] {
+        if (*sweep) lab::make_sweep(*options);
+        *chosen = [options] { return bench_all_reduce(*options); };
+    });
 }
 
 void declare_round(CLI::App& bench, const Chosen& chosen) {
@@ -116,9 +132,15 @@ void declare_worker(CLI::App& bench, const Chosen& chosen) {
     app->add_option("--codec", options->codec)->required();
     app->add_flag("--no-encryption{false}", options->encrypted);
     app->add_flag("--pure-transfer", options->pure_transfer);
-    app->callback([options, chosen] {
-        *chosen = [options] {
-            run_all_reduce_worker(*options);
+    auto bare = std::make_shared<bool>(false);
+    app->add_flag("--bare-tcp", *bare);
+    app->callback([options, bare, chosen] {
+        *chosen = [options, bare] {
+            if (*bare)
+                lab::run_bare_exchange({options->rank, options->size, options->folder,
+                                        options->elements * sizeof(float), options->rounds});
+            else
+                run_all_reduce_worker(*options);
             return 0;
         };
     });

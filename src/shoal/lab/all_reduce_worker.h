@@ -19,8 +19,8 @@ struct AllReduceWorkerOptions {
         false;  ///< also measures the exchange of the same bytes without matching, adding and voting
 };
 
-/// Runs the worker: prints one line a round, "ROUND match reduce vote [pure]", all in seconds ("ROUND" is the
-/// whole call). Throws Error where a round does not end with 'averaged', or where its result is wrong.
+/// Runs the worker: prints one line a round, with the columns that all_reduce_contestants.cpp names. Throws
+/// Error where a round does not end with 'averaged', or where its result is wrong.
 void run_all_reduce_worker(const AllReduceWorkerOptions& options);
 
 }  // namespace shoal::lab

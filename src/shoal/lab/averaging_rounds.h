@@ -29,8 +29,9 @@ struct AveragingPeer {
 /// What all peers of a set-up do.
 struct AveragingTask {
     std::vector<AveragingPeer> peers;
-    std::size_t elements = 0;  ///< floats; fp16 on the wire
+    std::size_t elements = 0;  ///< floats
     int rounds = 1;
+    std::string codec = "fp16";
 };
 
 /// Seconds that one peer's round took.

@@ -92,7 +92,7 @@ awaitable<void> work(asio::io_context& context, Clock& clock, AveragingTask task
 }  // namespace
 
 std::string text_of(const AveragingTask& task) {
-    nlohmann::json json = {{"elements", task.elements}, {"rounds", task.rounds}};
+    nlohmann::json json = {{"elements", task.elements}, {"rounds", task.rounds}, {"codec", task.codec}};
     for (const AveragingPeer& peer : task.peers)
         json["peers"].push_back(
             {peer.megabits, peer.client_mode, peer.only_takes_part, peer.auxiliary, peer.claim});
@@ -104,6 +104,7 @@ AveragingTask task_from(const std::string& text) {
     AveragingTask task;
     task.elements = json.at("elements");
     task.rounds = json.at("rounds");
+    task.codec = json.at("codec");
     for (const nlohmann::json& peer : json.at("peers")) {
         AveragingPeer one;
         one.megabits = peer.at(0);
@@ -117,7 +118,7 @@ AveragingTask task_from(const std::string& text) {
 }
 
 void run_averaging_worker(const AveragingWorkerOptions& options) {
-    setsid();  // it stands for a machine of its own (bench_all_reduce.h), and Ctrl-C is not for it
+    setsid();  // it stands for a machine of its own (all_reduce_contestants.h), and Ctrl-C is not for it
     enter_network_namespace(options.network_namespace);
     asio::io_context context(1);
     RealClock clock;

@@ -1,9 +1,10 @@
 // `shoal bench allreduce` and `shoal bench round`: whole averaging rounds among processes on loopback, beside
-// gloo and Open MPI.
+// gloo and Open MPI; and our codecs on lines of a given rate.
 #pragma once
 
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "shoal/run/result.h"
 
@@ -11,20 +12,21 @@ namespace shoal::lab {
 
 struct BenchAllReduceOptions {
     run::ResultOptions result;
-    int peers = 4;
-    std::size_t bytes = std::size_t{64} << 20;  ///< of the fp32 vector
-    std::string codec = "fp32";
-    int turns = 5;   ///< each turn runs every contestant once
-    int rounds = 6;  ///< of each contestant in a turn; the first is not counted
+    std::vector<int> peers = {4};
+    std::vector<std::size_t> bytes = {std::size_t{64} << 20};  ///< of the fp32 vector
+    std::vector<std::string> codecs = {"fp32"};
+    double megabits = 0;  ///< per second, of each peer's line; 0: loopback as it is
+    int turns = 5;        ///< each turn runs every contestant once
+    int rounds = 6;       ///< of each contestant in a turn; the first is not counted
 };
 
-/// Runs ours with TLS, ours without, gloo and Open MPI in turns, and reports seconds, CPU seconds and paired
-/// ratios to gloo. Contestants that are not built (CMake option SHOAL_BUILD_BENCH) or not installed are named
-/// and left out. Returns the exit code.
-///
-/// Each process of ours and of gloo's has a session of its own, because it stands for a machine of its own:
-/// Linux shares a busy machine by session, and one that holds four processes gets no more of it than one that
-/// holds a single compiler. Open MPI's stay in one session: they wait by yielding, which works within one.
+/// Sets peers and bytes to all that a complete comparison takes, and fewer turns.
+void make_sweep(BenchAllReduceOptions& options);
+
+/// For each number of peers, size and codec: runs ours with TLS, ours without, gloo, Open MPI and the bare
+/// exchange of the same bytes over TCP in turns, and reports seconds, paired ratios to gloo, where the
+/// processors' time goes, and how far the round is from the machine's limit. With a rate, instead: ours with
+/// each codec, as processes in network namespaces. Returns the exit code.
 int bench_all_reduce(const BenchAllReduceOptions& options);
 
 struct BenchRoundOptions {

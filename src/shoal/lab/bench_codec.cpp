@@ -15,6 +15,7 @@
 
 #include "shoal/base/random.h"
 #include "shoal/compress/codec.h"
+#include "shoal/lab/median.h"
 
 namespace shoal::lab {
 
@@ -32,11 +33,6 @@ double seconds_of(const std::function<void()>& action) {
     const double start = now();
     action();
     return now() - start;
-}
-
-double median(std::vector<double> numbers) {
-    std::sort(numbers.begin(), numbers.end());
-    return numbers[numbers.size() / 2];
 }
 
 /// One row of the table.
