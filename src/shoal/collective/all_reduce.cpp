@@ -23,6 +23,10 @@ constexpr std::size_t kFirstElements = 8192;
 constexpr double kLead = 0.125;
 constexpr int kLeadPatience = 8;  ///< of a stall_timeout, for each chunk
 
+/// Of the rate that the plan gives a pair of members: headers and other traffic need some, and who is behind
+/// catches up.
+constexpr double kPaceMargin = 1.15;
+
 /// The control bytes of a message without payload: a sign of life.
 constexpr std::uint8_t kAlive[] = {1};
 
@@ -76,6 +80,12 @@ void AllReduce::start() {
     after_reducing(reducer_.advance());
 }
 
+/// Its own line and the other's are known: so much at a time that no queue grows before them.
+void AllReduce::pace(std::size_t member) {
+    if (settings_.paced && !stopped_)
+        network_.pace(plan_.members[member].peer, kPaceMargin * plan_.sending_rate(member));
+}
+
 void AllReduce::accept(std::size_t member, net::StreamPointer stream) {
     const bool fits = receives(member) && reducer_.chunks() > 0 && streams_accepted_.insert(member).second;
     if (!fits || stopped_) {
@@ -87,6 +97,8 @@ void AllReduce::accept(std::size_t member, net::StreamPointer stream) {
 
 awaitable<void> AllReduce::stop(std::string reason) {
     stopped_ = true;
+    if (settings_.paced)
+        for (const Join& member : plan_.members) network_.pace(member.peer, 0);
     for (const net::StreamPointer& stream : std::exchange(streams_, {})) stream->reset(reason);
     tasks_.cancel();
     co_await tasks_.settle();
@@ -126,6 +138,7 @@ awaitable<void> AllReduce::exchange(std::size_t owner) {
         co_return;
     }
     streams_.insert(stream);
+    pace(owner);
     const Bytes hello = make_hello(plan_);
     co_await stream->write(hello, ByteView());
     spawn(owner, send_contribution(owner, stream));
@@ -211,6 +224,7 @@ void AllReduce::take_result(std::size_t owner, std::size_t index, ByteView encod
 
 awaitable<void> AllReduce::serve(std::size_t member, net::StreamPointer stream) {
     streams_.insert(stream);
+    pace(member);
     spawn(member, write_results(member, stream));
     co_await read_contribution(member, stream);
 }

@@ -1,5 +1,6 @@
 #include "shoal/net/socket.h"
 
+#include <algorithm>
 #include <asio/redirect_error.hpp>
 #include <asio/use_awaitable.hpp>
 #include <linux/sockios.h>
@@ -69,6 +70,15 @@ std::uint64_t unacknowledged(const tcp::socket& socket) {
     const int descriptor = const_cast<tcp::socket&>(socket).native_handle();
     if (::ioctl(descriptor, SIOCOUTQ, &bytes) != 0 || bytes < 0) return 0;
     return static_cast<std::uint64_t>(bytes);
+}
+
+void pace(tcp::socket& socket, double bytes_per_second) {
+    if (is_loopback(socket)) return;
+    constexpr std::uint64_t kNoLimit = ~std::uint64_t{0};
+    const bool limited = bytes_per_second > 0 && bytes_per_second < 1e12;
+    const std::uint64_t rate =
+        limited ? std::max<std::uint64_t>(1, static_cast<std::uint64_t>(bytes_per_second)) : kNoLimit;
+    ::setsockopt(socket.native_handle(), SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof rate);
 }
 
 Error lost(const std::error_code& code) {

@@ -157,6 +157,11 @@ void TcpNode::mark_useful(const PeerId& peer) {
     useful_by_time_.pop_front();
 }
 
+void TcpNode::pace(const PeerId& peer, double bytes_per_second) {
+    if (const auto found = connections_.find(peer); found != connections_.end())
+        for (const Connection& connection : found->second) connection.multiplexer->pace(bytes_per_second);
+}
+
 bool TcpNode::displace_stranger() {
     const Connection* oldest = nullptr;
     for (const auto& [peer, connections] : connections_)
@@ -408,6 +413,8 @@ awaitable<void> TcpNode::run_handler(StreamHandler handler, StreamPointer stream
 // --- Observers.
 
 std::shared_ptr<void> TcpNode::observe(Network::Observer observer) {
+    // While connections neither come nor go, this is the only place that forgets those that ended.
+    std::erase_if(observers_, [](const auto& weak) { return weak.expired(); });
     auto shared = std::make_shared<Network::Observer>(std::move(observer));
     observers_.push_back(shared);
     return shared;

@@ -183,6 +183,7 @@ std::vector<net::ConnectionInfo> SimulatedHost::connections() const {
 }
 
 std::shared_ptr<void> SimulatedHost::observe(net::Network::Observer observer) {
+    observers_.remove_if([](const auto& other) { return other.expired(); });
     auto kept = std::make_shared<net::Network::Observer>(std::move(observer));
     observers_.push_back(kept);
     return kept;
