@@ -6,6 +6,7 @@
 
 #include "shoal/collective/report_pace.h"
 #include "shoal/collective/swarm_rules.h"
+#include "shoal/collective/waiting_worth.h"
 
 namespace shoal::collective {
 
@@ -280,6 +281,38 @@ void ProgressBook::judge(TimePoint now) {
     if (full && !full_since_) full_since_ = now;
 }
 
+// Who waits is ready. A late peer will probably be ready a micro-batch after its last report; a majority is
+// waited for whatever it costs, as no round begins without one.
+std::optional<TimePoint> ProgressBook::end_of_waiting(Step step, TimePoint now) const {
+    if (!settings_.adaptive_quorum || !full_since_) return std::nullopt;
+    std::vector<LatePeer> late;
+    double ready_speed = 0, batch_speed = 0;
+    std::size_t ready = 0, all = 0;
+    const auto count = [&](const Progress& peer, TimePoint reported) {
+        if (!peer.training || peer.role == Role::auxiliary || peer.step != step) return;
+        ++all;
+        batch_speed += peer.samples_per_second;
+        if (peer.waiting) {
+            ++ready;
+            ready_speed += peer.samples_per_second;
+            return;
+        }
+        const double until = seconds(reported - *full_since_) + peer.micro_batch_seconds;
+        const double batch = peer.micro_batch_seconds * peer.samples_per_second;
+        late.push_back({std::max(0.0, until), static_cast<double>(value(peer.samples)) + batch});
+    };
+    count(own_, now);
+    for (const auto& [peer, entry] : entries_)
+        if (entry.expires > now) count(entry.progress, entry.received);
+    const double batch_seconds =
+        batch_speed > 0 ? static_cast<double>(value(settings_.target_batch_size)) / batch_speed : 0;
+    double wait = worthwhile_wait(late, ready_speed, batch_seconds);
+    const std::size_t missing = all / 2 + 1 - std::min(all / 2 + 1, ready);
+    std::sort(late.begin(), late.end(), [](const auto& a, const auto& b) { return a.seconds < b.seconds; });
+    if (missing > 0 && missing <= late.size()) wait = std::max(wait, late[missing - 1].seconds);
+    return *full_since_ + from_seconds(wait);
+}
+
 // A peer is granted twice the time of a micro-batch, from its last report or what it may have kept to itself
 // since (and for its first one, whose time nobody knows yet, what is usual). A report after the batch was
 // full grants no more time: whoever sends it knows that the others wait (or that it need not join), and a
@@ -289,6 +322,7 @@ std::vector<ExpectedPeer> ProgressBook::expected(
     Step step, TimePoint now, const std::function<bool(const Progress&)>& unreachable) const {
     constexpr double kFactor = 2.0, kSlack = 0.25, kFirstMicroBatch = 20.0;
     std::vector<ExpectedPeer> all;
+    const std::optional<TimePoint> end = end_of_waiting(step, now);
     for (const auto& [peer, entry] : entries_) {
         const Progress& progress = entry.progress;
         if (entry.expires <= now || unreachable(progress)) continue;
@@ -312,6 +346,9 @@ std::vector<ExpectedPeer> ProgressBook::expected(
         one.peer = peer;
         one.role = progress.role;
         one.ready_by = newcomer ? grant_->since + kNewcomersGrant : since + from_seconds(patience);
+        const bool too_late =
+            trainer && end && entry.received + from_seconds(progress.micro_batch_seconds) > *end;
+        if (too_late && !progress.waiting) one.ready_by = std::min(one.ready_by, *end);
         all.push_back(one);
     }
     return all;

@@ -77,6 +77,8 @@ class ProgressBook {
                                        const std::function<bool(const Progress&)>& unreachable) const;
 
   private:
+    /// With an adaptive quorum: when a round begins without those that are still missing.
+    std::optional<TimePoint> end_of_waiting(Step step, TimePoint now) const;
     /// The newest states that a peer has said it holds, oldest first, one a step.
     using Claims = std::deque<StateClaim>;
     struct Entry {

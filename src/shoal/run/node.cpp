@@ -158,6 +158,7 @@ Node::Node(RunDefinition definition, NodeOptions options)
     progress.run = d.run.name;
     progress.target_batch_size = static_cast<Samples>(d.run.target_batch_size);
     progress.delayed = d.averaging.delayed;
+    progress.adaptive_quorum = d.averaging.adaptive_quorum;
     p.membership = std::make_unique<Membership>(*p.network, p.clock, d.run.name, p.options.log);
     p.progress = collective::make_progress_tracker(p.membership->network(), p.directory->get(), p.clock,
                                                    std::move(progress), p.options.log);

@@ -245,6 +245,10 @@ void add_step_fields(std::vector<Field>& all) {
              "numbers in one message")
         .add("maximum_group", &AveragingSection::maximum_group, shared,
              between(2, static_cast<std::int64_t>(collective::kLargestGroup)), "peers in one averaging round")
+        .add(
+            "adaptive_quorum", &AveragingSection::adaptive_quorum, shared, anything(),
+            "true: a round waits for late peers only as long as what they bring is more than what the others "
+            "could compute meanwhile; false: for as long as their micro-batches take")
         .add("delayed", &AveragingSection::delayed, shared, anything(),
              "true: compute the next batch while this one is averaged; gradients are one step late at most")
         .add("bandwidth", &AveragingSection::bandwidth, own, line_rate(),

@@ -108,6 +108,8 @@ const std::vector<Key<Scenario>>& scenario_table() {
          [](auto& s, const auto& r) { s.ideal_averaging_seconds = r.number(0, kLongest); }},
         {"ideal_step_seconds", "of one step without latency and overhead, for --check",
          [](auto& s, const auto& r) { s.ideal_step_seconds = r.number(0, kLongest); }},
+        {"adaptive_quorum", "true: a round waits for late peers only as long as it pays",
+         [](auto& s, const auto& r) { s.adaptive_quorum = r.flag(); }},
         {"delayed", "true: the next batch is computed while this one is averaged",
          [](auto& s, const auto& r) { s.delayed = r.flag(); }},
         {"load_balancing", "false: every reducer owns an equal share",

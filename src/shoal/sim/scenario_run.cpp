@@ -46,6 +46,7 @@ SwarmSettings swarm_of(const Scenario& scenario) {
     settings.last_step = scenario.steps > 0 ? scenario.steps : 1'000'000'000;
     settings.parameters = scenario.parameters;
     settings.delayed = scenario.delayed;
+    settings.adaptive_quorum = scenario.adaptive_quorum;
     const double elements = kChunkBytes / payload_scale(scenario) / 4;
     settings.chunk_elements =
         static_cast<std::size_t>(std::clamp(elements, 1.0, static_cast<double>(scenario.parameters)));

@@ -165,6 +165,7 @@ NodePointer Swarm::start(Peer peer, const NodeOptions& options) {
     ProgressSettings progress;
     progress.run = kSimulatedRun;
     progress.delayed = settings.delayed;
+    progress.adaptive_quorum = settings.adaptive_quorum;
     progress.target_batch_size = static_cast<Samples>(settings.target_batch_size);
     node->tracker = make_progress_tracker(*node->peer.network, *node->peer.directory, clock, progress, Log());
     AveragerSettings averaging;

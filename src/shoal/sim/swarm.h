@@ -100,6 +100,7 @@ struct SwarmSettings {
     Duration alone_after = std::chrono::seconds(5), lost_quorum_timeout = std::chrono::seconds(30);
     std::int64_t evaluate_every = 0;
     bool delayed = false;
+    bool adaptive_quorum = false;
 };
 
 class Swarm {
