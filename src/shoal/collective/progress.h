@@ -61,7 +61,8 @@ struct ProgressSettings {
     std::string run;
     Samples target_batch_size{};
     bool delayed = false;  ///< peers compute for a step while they average the one before it
-    /// A round waits for those that are late only as long as it pays (waiting_worth.h); else as long as they ask.
+    /// A round waits for those that are late only as long as it pays (waiting_worth.h); else as long as they
+    /// ask.
     bool adaptive_quorum = false;
     Duration time_to_live = std::chrono::seconds(30);  ///< of a record
     Duration report_interval =
