@@ -46,10 +46,12 @@ if(SHOAL_WITH_TORCH)
   install(TARGETS ${exported_with_torch} EXPORT ShoalTorchTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
   install(EXPORT ShoalTorchTargets NAMESPACE Shoal:: DESTINATION ${package_folder})
 endif()
-configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/ShoalConfig.cmake.in ${CMAKE_BINARY_DIR}/ShoalConfig.cmake
+# Not in the build folder itself: CMake looks for packages beside each folder of PATH, and build/release/bin may be one.
+set(package_files ${CMAKE_BINARY_DIR}/package_files)
+configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/ShoalConfig.cmake.in ${package_files}/ShoalConfig.cmake
                               INSTALL_DESTINATION ${package_folder} NO_SET_AND_CHECK_MACRO)
-write_basic_package_version_file(${CMAKE_BINARY_DIR}/ShoalConfigVersion.cmake COMPATIBILITY SameMinorVersion)
-install(FILES ${CMAKE_BINARY_DIR}/ShoalConfig.cmake ${CMAKE_BINARY_DIR}/ShoalConfigVersion.cmake
+write_basic_package_version_file(${package_files}/ShoalConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${package_files}/ShoalConfig.cmake ${package_files}/ShoalConfigVersion.cmake
         DESTINATION ${package_folder})
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 

@@ -22,7 +22,7 @@ Command train_command() {
             "  shoal train run.toml --set peer.load=0.5    use half of the time only");
         auto options = std::make_shared<RunOptions>(
             app, RunOptions::File::required,
-            std::vector<std::string>{"run", "data", "network", "peer", "checkpoints"});
+            std::vector<std::string>{"run", "data", "averaging", "network", "peer", "checkpoints"});
         auto log = std::make_shared<LogOptions>(app);
         auto inject = std::make_shared<std::string>();
         app.add_option("--inject", *inject,

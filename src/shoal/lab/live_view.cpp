@@ -40,6 +40,24 @@ std::string spark_line(const std::vector<double>& values, std::size_t width) {
     return line;
 }
 
+std::string fit_columns(std::string_view line, std::size_t columns) {
+    std::string cut;
+    std::size_t used = 0;
+    for (std::size_t i = 0; i < line.size();) {
+        std::size_t end = i + 1;
+        const bool colour = line[i] == '\033';
+        if (colour) {
+            while (end < line.size() && line[end - 1] != 'm') ++end;
+        } else {
+            while (end < line.size() && (static_cast<unsigned char>(line[end]) & 0xC0) == 0x80) ++end;
+        }
+        if (colour || used < columns) cut += line.substr(i, end - i);
+        used += colour ? 0 : 1;
+        i = end;
+    }
+    return cut;
+}
+
 namespace {
 
 std::string bar(double fill, std::size_t width) {
@@ -64,7 +82,22 @@ const char* colour_of(const PeerRow& peer) {
     return peer.state == "training" || peer.state == "helping" ? kGreen : kDim;
 }
 
-std::string peer_line(const PeerRow& peer) {
+constexpr std::size_t kWide = 110;  ///< columns that the whole table takes
+constexpr std::size_t kUsual = 80;
+
+std::size_t terminal_columns() {
+    winsize size{};
+    const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+    return known ? size.ws_col : kUsual;
+}
+
+std::string peer_line(const PeerRow& peer, std::size_t columns) {
+    if (columns < kWide)
+        return fmt::format("  {}{:<10}{} {:<12} {:>6} {:>9.1f} {:>4.0f} % {:>8} {:>9} {:>9}", colour_of(peer),
+                           peer.name, kPlain, peer.state, peer.step, peer.samples_per_second,
+                           peer.share * 100, loss_text(peer.loss),
+                           human_bytes(static_cast<double>(peer.bytes_sent)),
+                           human_bytes(static_cast<double>(peer.bytes_received)));
     return fmt::format("  {}{:<12}{} {:<10} {:<13} {:>6} {:>10.1f} {:>5.0f} %  {} {:>9} {:>10} {:>10}",
                        colour_of(peer), peer.name, kPlain, peer.role, peer.state, peer.step,
                        peer.samples_per_second, peer.share * 100, bar(peer.share, 10), loss_text(peer.loss),
@@ -72,7 +105,16 @@ std::string peer_line(const PeerRow& peer) {
                        human_bytes(static_cast<double>(peer.bytes_received)));
 }
 
-std::vector<std::string> lines_of(const SwarmPicture& picture) {
+std::string heading(std::size_t columns) {
+    if (columns < kWide)
+        return fmt::format("  {}{:<10} {:<12} {:>6} {:>9} {:>6} {:>8} {:>9} {:>9}{}", kDim, "peer", "state",
+                           "step", "samples/s", "share", "loss", "sent", "received", kPlain);
+    return fmt::format("  {}{:<12} {:<10} {:<13} {:>6} {:>10} {:>18} {:>10} {:>10} {:>10}{}", kDim, "peer",
+                       "role", "state", "step", "samples/s", "share of batch", "loss", "sent", "received",
+                       kPlain);
+}
+
+std::vector<std::string> lines_of(const SwarmPicture& picture, std::size_t columns) {
     std::vector<std::string> lines;
     lines.push_back(fmt::format("{}{}{}", kBold, picture.title, kPlain));
     lines.push_back(fmt::format("  step {}/{}   loss {}   held-out {}   {} elapsed, {} left", picture.step,
@@ -80,16 +122,16 @@ std::vector<std::string> lines_of(const SwarmPicture& picture) {
                                 human_time(picture.seconds),
                                 picture.remaining_seconds < 0 ? "?" : human_time(picture.remaining_seconds)));
     lines.push_back(fmt::format("  batch {} {:3.0f} %    loss {}", bar(picture.batch_fill, 20),
-                                picture.batch_fill * 100, spark_line(picture.loss_curve, 48)));
+                                picture.batch_fill * 100,
+                                spark_line(picture.loss_curve, columns < kWide ? 32 : 48)));
     lines.emplace_back();
-    lines.push_back(fmt::format("  {}{:<12} {:<10} {:<13} {:>6} {:>10} {:>18} {:>10} {:>10} {:>10}{}", kDim,
-                                "peer", "role", "state", "step", "samples/s", "share of batch", "loss",
-                                "sent", "received", kPlain));
-    for (const auto& peer : picture.peers) lines.push_back(peer_line(peer));
+    lines.push_back(heading(columns));
+    for (const auto& peer : picture.peers) lines.push_back(peer_line(peer, columns));
     lines.emplace_back();
     const std::size_t shown = std::min<std::size_t>(picture.events.size(), 6);
     for (std::size_t i = picture.events.size() - shown; i < picture.events.size(); ++i)
         lines.push_back("  " + picture.events[i]);
+    for (std::string& line : lines) line = fit_columns(line, columns);
     return lines;
 }
 
@@ -106,7 +148,8 @@ void LiveView::draw(const SwarmPicture& picture) {
 }
 
 void LiveView::draw_table(const SwarmPicture& picture) {
-    const auto lines = lines_of(picture);
+    // A line that wraps would break the count of lines to go back.
+    const auto lines = lines_of(picture, terminal_columns());
     std::string output;
     if (lines_drawn_ > 0) output += fmt::format("\033[{}A", lines_drawn_);
     for (const auto& line : lines) output += "\r\033[2K" + line + "\n";

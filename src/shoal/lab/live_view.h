@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace shoal::lab {
@@ -55,6 +56,9 @@ class LiveView {
 std::string human_bytes(double bytes);
 /// "2:05".
 std::string human_time(double seconds);
+/// The beginning of a line (UTF-8, with colours) that takes at most so many columns of a terminal; all of its
+/// colours.
+std::string fit_columns(std::string_view line, std::size_t columns);
 /// A curve as block characters, `width` wide: falls from left to right when the values do.
 std::string spark_line(const std::vector<double>& values, std::size_t width);
 

@@ -236,7 +236,9 @@ void TcpNode::drop_older_instances(const PeerId& peer, std::uint64_t instance) {
     for (const Connection& connection : found->second)
         if (connection.instance != instance) old.push_back(connection.multiplexer);
     for (const ConnectionPointer& connection : old)
-        connection->close("the peer was started again, or two processes use its key");
+        connection->close(
+            "a newer process with the same key has connected; if this one was not meant to end, a peer's "
+            "folder was copied");
 }
 
 awaitable<void> TcpNode::run_connection(ConnectionPointer connection, Bytes already_read) {

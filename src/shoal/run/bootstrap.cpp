@@ -1,6 +1,7 @@
 #include "shoal/run/bootstrap.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -54,8 +55,9 @@ struct Bootstrap::State {
     }
 
     std::vector<BootstrapAddress> addresses;
-    std::optional<Error> fault;  ///< that dialling again cannot mend
-    Signal changed;              ///< of any address, or of any connection
+    std::map<PeerId, std::string> lost;  ///< of the peers at the addresses: why the last connection ended
+    std::optional<Error> fault;          ///< that dialling again cannot mend
+    Signal changed;                      ///< of any address, or of any connection
     std::shared_ptr<void> observing;
 };
 
@@ -67,9 +69,13 @@ Bootstrap::Bootstrap(net::Network& network, Clock& clock, Random random, std::ve
         address.endpoint = std::move(endpoint);
         state_->addresses.push_back(std::move(address));
     }
-    state_->observing =
-        network.observe([weak = std::weak_ptr(state_)](const PeerId&, bool, const std::string&) {
-            if (const auto state = weak.lock()) state->changed.notify();
+    state_->observing = network.observe(
+        [weak = std::weak_ptr(state_)](const PeerId& peer, bool connected, const std::string& cause) {
+            const auto state = weak.lock();
+            if (!state) return;
+            for (const BootstrapAddress& address : state->addresses)
+                if (!connected && address.peer == peer) state->lost[peer] = cause;
+            state->changed.notify();
         });
 }
 
@@ -86,7 +92,8 @@ awaitable<void> Bootstrap::stop() {
 }
 
 awaitable<void> Bootstrap::keep_dialling(std::shared_ptr<State> state, std::size_t index) {
-    Duration pause = 250ms;
+    constexpr Duration kFirstPause = 250ms, kLongPause = 15s;
+    Duration pause = kFirstPause;
     for (;;) {
         BootstrapAddress& address = state->addresses[index];
         std::string cause, setting;
@@ -103,9 +110,13 @@ awaitable<void> Bootstrap::keep_dialling(std::shared_ptr<State> state, std::size
             state->log.info("connected to " + address.endpoint.to_string() + " (peer " + peer.short_name() +
                             ")");
             state->changed.notify();
-            pause = 250ms;
+            const TimePoint since = state->clock.now();
             while (state->network.is_connected(peer)) co_await state->changed.wait();
-            cause = address.endpoint.to_string() + ": the connection was lost";
+            // What breaks at once again and again is dialled more and more seldom.
+            if (state->clock.now() - since > kLongPause) pause = kFirstPause;
+            const auto lost = state->lost.find(peer);
+            cause = address.endpoint.to_string() + ": the connection was lost" +
+                    (lost == state->lost.end() ? "" : " (" + lost->second + ")");
         } catch (const Error& error) {
             if (error.kind() == ErrorKind::cancelled) throw;
             cause = with_address(address.endpoint, error.what());
@@ -123,7 +134,7 @@ awaitable<void> Bootstrap::keep_dialling(std::shared_ptr<State> state, std::size
         state->changed.notify();
         const double spread = 1 + (state->random.uniform() - 0.5) / 1.5;
         co_await state->clock.sleep_for(from_seconds(seconds(pause) * spread));
-        pause = std::min<Duration>(pause * 2, 15s);
+        pause = std::min<Duration>(pause * 2, kLongPause);
     }
 }
 

@@ -80,7 +80,7 @@ std::string to_table(const SwarmReport& report) {
                             to_string(peer.role), value(peer.step),
                             or_dash(!helper, fmt::format("{:.0f}%", 100 * share(peer, report))),
                             or_dash(has_speed(peer, report), fmt::format("{:.1f}", peer.samples_per_second)),
-                            or_dash(!helper, fmt::format("{:.4f}", peer.loss)),
+                            or_dash(!helper && peer.loss != 0, fmt::format("{:.4f}", peer.loss)),
                             human_bytes(static_cast<double>(peer.bytes_sent)),
                             human_bytes(static_cast<double>(peer.bytes_received)), agreement(peer, report));
     }
@@ -207,6 +207,21 @@ awaitable<void> SwarmObserver::find_run(TimePoint deadline) {
             causes);
 }
 
+/// A seed that has the run file knows the run, though nobody trains.
+awaitable<bool> SwarmObserver::is_served_here(TimePoint deadline) {
+    const TimePoint limit = std::max(deadline, node_.clock().now() + 2s);
+    for (const BootstrapAddress& address : node_.bootstrap().addresses()) {
+        if (address.state != BootstrapAddress::State::connected) continue;
+        try {
+            const PeerAbout about = co_await ask_about(node_.network(), node_.clock(), address.peer, limit);
+            if (about.run == run_) co_return true;
+        } catch (const Error& error) {
+            if (error.kind() == ErrorKind::cancelled) throw;
+        }
+    }
+    co_return false;
+}
+
 /// Peers speak within a second or so; the first words are waited for, the others for as long as more come.
 awaitable<void> SwarmObserver::until_complete(TimePoint deadline) {
     Clock& clock = node_.clock();
@@ -219,7 +234,9 @@ awaitable<void> SwarmObserver::until_complete(TimePoint deadline) {
         if (count > known) quiet = clock.now() + 700ms;
         known = std::max(known, count);
     }
-    if (known == 0)
+    if (known > 0) co_return;
+    const bool is_served = co_await is_served_here(deadline);
+    if (!is_served)
         throw Error(ErrorKind::unreachable, "a bootstrap address answers, but nobody speaks for the run '" +
                                                 run_ + "': is that its name, and is it running?");
 }

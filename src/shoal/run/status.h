@@ -59,6 +59,7 @@ class SwarmObserver {
     double silence(const collective::Progress& peer) const;
     awaitable<void> until_heard_anew();
     awaitable<void> find_run(TimePoint deadline);
+    awaitable<bool> is_served_here(TimePoint deadline);
     awaitable<void> until_complete(TimePoint deadline);
 
     Node& node_;
