@@ -52,6 +52,7 @@ Command doctor_command();
 Command init_command();
 Command key_command();
 Command sim_command();
+Command replica_command();
 // ... and of `shoal-torch`.
 Command train_command();
 Command probe_command();

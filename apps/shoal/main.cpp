@@ -14,8 +14,8 @@ int main(int argc, char** argv) {
         std::fprintf(stderr, "shoal: error: %s\n", error.what());
         return kFailure;
     }
-    return run_program(
-        argc, argv,
-        {seed_command(), status_command(), doctor_command(), init_command(), key_command(), sim_command()},
-        handed_over());
+    return run_program(argc, argv,
+                       {seed_command(), status_command(), doctor_command(), init_command(), key_command(),
+                        sim_command(), replica_command()},
+                       handed_over());
 }

@@ -6,11 +6,11 @@
 #include <vector>
 
 #include "shoal/optim/local_compute.h"
+#include "shoal/run/gated_compute.h"
 #include "shoal/run/node.h"
 #include "shoal/train/checkpoint_writer.h"
 #include "shoal/train/console.h"
 #include "shoal/train/fault_injection.h"
-#include "shoal/train/gated_compute.h"
 #include "shoal/train/settings.h"
 
 namespace shoal::train {
@@ -145,7 +145,7 @@ class TrainingProgram {
     run::Node& node_;
     collective::PhaseProbe probe_;
     optim::LocalCompute compute_;
-    GatedCompute gated_;
+    run::GatedCompute gated_;
     CheckpointWriter checkpoints_;
     Console console_;
     run::ObserverList observers_;

@@ -6,14 +6,14 @@
 #include "shoal/collective/training_peer.h"
 #include "shoal/run/membership.h"
 
-namespace shoal::train {
+namespace shoal::run {
 
 /// Hands everything on to another Compute; only micro_batch() waits until this peer is admitted. As an
 /// observer, it tells the membership of the steps. Thread: the protocol thread.
 class GatedCompute final : public collective::Compute, public collective::TrainingObserver {
   public:
     /// Both must outlive this object.
-    GatedCompute(collective::Compute& compute, run::Membership& membership)
+    GatedCompute(collective::Compute& compute, Membership& membership)
         : compute_(compute), membership_(membership) {}
 
     awaitable<collective::MicroBatchResult> micro_batch() override {
@@ -37,7 +37,7 @@ class GatedCompute final : public collective::Compute, public collective::Traini
 
   private:
     collective::Compute& compute_;
-    run::Membership& membership_;
+    Membership& membership_;
 };
 
-}  // namespace shoal::train
+}  // namespace shoal::run
