@@ -5,6 +5,7 @@
 #include "shoal/lab/averaging.h"
 #include "shoal/lab/averaging_setups.h"
 #include "shoal/lab/averaging_worker.h"
+#include "shoal/lab/churn.h"
 #include "shoal/lab/faults.h"
 #include "shoal/lab/swarm.h"
 #include "shoal/lab/swav.h"
@@ -66,6 +67,44 @@ void declare_faults(CLI::App& lab, const Chosen& chosen) {
     app->add_option("--seed", options->seed, "Chooses the victims")->capture_default_str();
     add_result_options(*app, options->result);
     app->callback([options, chosen] { *chosen = [options] { return run_faults(*options); }; });
+}
+
+void declare_churn(CLI::App& lab, const Chosen& chosen) {
+    auto options = std::make_shared<lab::ChurnOptions>();
+    CLI::App* app =
+        lab.add_subcommand("churn", "Dozens of peers, one fault after the other: what is left of the work");
+    describe(
+        *app,
+        "Real peers in network namespaces, whose compute sleeps. Every 29 s one is killed (kill -9, and a "
+        "fresh "
+        "one takes its place), frozen (SIGSTOP)\n"
+        "or unplugged, for 10 s. Compares samples stepped a second with those without faults, and the "
+        "parameters of all.\n\n"
+        "  sudo shoal lab churn               32 peers, 62 faults in 30 minutes, after 5 minutes without\n"
+        "  sudo shoal lab churn --faults 12   as many per minute, in 6 minutes\n\n"
+        "Needs root, ip and tc (Debian: iproute2) and nsenter. Nothing outside of its namespaces is "
+        "touched.");
+    app->add_option("--peers", options->peers, "Peers")->capture_default_str()->check(CLI::Range(3, 64));
+    app->add_option("--faults", options->faults, "Faults")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 10000));
+    app->add_option("--every", options->every, "Seconds from one fault to the next")
+        ->capture_default_str()
+        ->check(CLI::Range(0.5, 3600.0));
+    app->add_option("--away", options->away, "Seconds until a victim is back or replaced")
+        ->capture_default_str()
+        ->check(CLI::Range(0.1, 3600.0));
+    app->add_option("--step", options->step_seconds, "Seconds that a batch takes")
+        ->capture_default_str()
+        ->check(CLI::Range(0.2, 600.0));
+    app->add_option("--folder", options->folder, "For everything that the peers write")
+        ->capture_default_str();
+    app->add_option("--seed", options->seed, "Chooses the victims")->capture_default_str();
+    add_result_options(*app, options->result);
+    app->callback([options, chosen] {
+        if (options->result.quick) make_quick(*options);
+        *chosen = [options] { return run_churn(*options); };
+    });
 }
 
 void declare_swav(CLI::App& lab, const Chosen& chosen) {
@@ -169,6 +208,7 @@ Command lab_command() {
         auto chosen = std::make_shared<std::function<int()>>();
         declare_swarm(app, chosen);
         declare_faults(app, chosen);
+        declare_churn(app, chosen);
         declare_swav(app, chosen);
         declare_averaging(app, chosen);
         declare_averaging_worker(app, chosen);

@@ -11,8 +11,10 @@ namespace shoal::lab {
 
 PeerProcess start_peer(const PeerStart& start) {
     std::filesystem::create_directories(start.folder);
-    std::vector<std::string> command;
-    if (start.role == "auxiliary")
+    std::vector<std::string> command = start.command;
+    if (!command.empty())
+        command.push_back(start.run_file.string());
+    else if (start.role == "auxiliary")
         command = {(own_program().parent_path() / "shoal").string(), "seed", start.run_file.string(),
                    "--auxiliary"};
     else

@@ -31,6 +31,8 @@ struct PeerStart {
     std::filesystem::path folder;             ///< of the peer; made if missing
     std::vector<std::string> settings = {};   ///< "section.key=value", as for --set
     std::vector<std::string> arguments = {};  ///< further ones
+    std::vector<std::string> command =
+        {};  ///< program and what stands before the run file; empty: by the role
 };
 
 /// Starts the process. Throws Error(system) if that fails.

@@ -118,6 +118,13 @@ std::string ShapedLines::address(std::size_t machine) {
     return fmt::format("10.77.0.{}", machine + 1);
 }
 
+void ShapedLines::set_plugged(std::size_t machine, bool plugged) {
+    on_another_thread([&] {
+        enter_network_namespace(hub_.descriptor());
+        run_batch("ip", fmt::format("link set p{} {}\n", machine, plugged ? "master hub" : "nomaster"));
+    });
+}
+
 ShapedLines::ShapedLines(const std::vector<ShapedLine>& lines) : machines_(lines.size()) {
     if (lines.size() > kMostMachines)
         throw Error(ErrorKind::invalid_argument, "too many machines for one experiment");

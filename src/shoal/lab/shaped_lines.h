@@ -46,6 +46,10 @@ class ShapedLines {
     /// Makes a machine for each line. Throws Error(system) with what ip or tc said.
     explicit ShapedLines(const std::vector<ShapedLine>& lines);
 
+    /// Pulls a machine's plug out of the bridge, or puts it back: nothing reaches it, and nobody is told.
+    /// Throws Error(system).
+    void set_plugged(std::size_t machine, bool plugged);
+
     /// The namespace of a machine: for enter_network_namespace() here or in a child.
     int descriptor(std::size_t machine) const { return machines_[machine].descriptor(); }
     static std::string address(std::size_t machine);
