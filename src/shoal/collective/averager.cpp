@@ -195,6 +195,7 @@ awaitable<Verdict> ButterflyAverager::match_and_run(RoundRequest& request) {
     wanted.barred = barred(request.step);
     wanted.may_take_part = request.may_take_part;
     wanted.lineage = request.lineage;
+    wanted.needs_quorum = request.needs_quorum;
     wanted.is_over = request.is_over;
     GroupMatching matching(network_, clock_, settings_, format_, *lobby_, random_, std::move(wanted), log_);
     MatchOutcome outcome = co_await matching.run();

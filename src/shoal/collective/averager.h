@@ -119,6 +119,7 @@ struct RoundRequest {
     /// begins no round with others, and joins none of theirs. None: whoever comes is welcome.
     std::function<bool(const PeerId&)> may_take_part;
     std::function<Lineage()> lineage;  ///< asked again while it looks for a group; none: rounds are unrelated
+    bool needs_quorum = true;  ///< without a lineage: of those that are expected. False: whoever has come
     std::function<bool()>
         is_over;  ///< asked likewise: true if the swarm is past this step ('cut off' at once)
     /// Asked now and then while this peer holds all results but nobody in reach knows whether the others do:

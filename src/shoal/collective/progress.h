@@ -40,7 +40,8 @@ struct Progress {
     /// state of `step` or a later one, and asks that the next round waits for it (which is granted now and
     /// then, progress_book.cpp).
     bool waiting = false;
-    unsigned attempt = 0;  ///< of the step's round: which try it waits for, or would wait for
+    unsigned attempt = 0;   ///< of the step's round: which try it waits for, or would wait for
+    double swarm_size = 0;  ///< where the swarm averages in groups: its estimate of the peers in it
 };
 
 /// Smoothed speed: exponential moving average of seconds per sample with bias correction (notes 2.3), paused
@@ -60,7 +61,8 @@ class PerformanceEma {
 struct ProgressSettings {
     std::string run;
     Samples target_batch_size{};
-    bool delayed = false;  ///< peers compute for a step while they average the one before it
+    bool delayed = false;        ///< peers compute for a step while they average the one before it
+    std::size_t group_size = 0;  ///< the swarm averages in groups of about so many; 0: it is one group
     Duration time_to_live = std::chrono::seconds(30);  ///< of a record
     Duration report_interval =
         std::chrono::milliseconds(250);  ///< at most one directory record in this time, newest wins

@@ -46,6 +46,8 @@ SwarmSettings swarm_of(const Scenario& scenario) {
     settings.last_step = scenario.steps > 0 ? scenario.steps : 1'000'000'000;
     settings.parameters = scenario.parameters;
     settings.delayed = scenario.delayed;
+    settings.group_size = static_cast<std::size_t>(scenario.group_size);
+    settings.spread = scenario.parameter_spread;
     const double elements = kChunkBytes / payload_scale(scenario) / 4;
     settings.chunk_elements =
         static_cast<std::size_t>(std::clamp(elements, 1.0, static_cast<double>(scenario.parameters)));
@@ -76,9 +78,7 @@ class ScenarioRun {
     ScenarioResult run(const ScenarioProgress& progress) {
         constexpr int kSlices = 400;
         const Duration slice = from_seconds(scenario_.duration / kSlices);
-        const auto reached = [this] {
-            return scenario_.steps > 0 && swarm_.highest_step() >= scenario_.steps;
-        };
+        const auto reached = [this] { return scenario_.steps > 0 && *swarm_.newest_step >= scenario_.steps; };
         for (int i = 0; i < kSlices && !reached(); ++i) {
             const TimePoint until = swarm_.now() + slice;
             if (!swarm_.run_until(reached, slice)) swarm_.world.simulation().run_until(until);
@@ -288,6 +288,12 @@ class ScenarioRun {
                              swarm_.world.internet().traffic(member.node->peer.id)});
         }
         summarise_rounds(scenario_, peers, payload_scale(scenario_), result);
+        for (StepSummary& step : result.steps) {
+            const GroupSpread::Variance variance = swarm_.spread.of(static_cast<Step>(step.step - 1));
+            step.mixed_peers = variance.peers;
+            step.variance_before = variance.before;
+            step.variance_after = variance.after;
+        }
         return result;
     }
 

@@ -44,7 +44,7 @@ struct SimulatedDirectoryService::State : std::enable_shared_from_this<State> {
     bool closed = false;
     std::map<std::string, std::map<Name, Entry>> records;
     std::map<PeerId, std::uint64_t> sequences;
-    std::vector<std::weak_ptr<Watch>> watches;
+    std::map<std::string, std::vector<std::weak_ptr<Watch>>> watches;  // by key
 
     Timeline& timeline() { return *internet.simulation().timeline(); }
 
@@ -68,8 +68,10 @@ struct SimulatedDirectoryService::State : std::enable_shared_from_this<State> {
             entry.previous = std::move(entry.record);
         entry.partition = internet.partition_number();
         entry.record = record;
-        for (const auto& weak : watches)
-            if (const auto watch = weak.lock(); watch && watch->key == record.key) push_later(watch, record);
+        const auto watching = watches.find(record.key);
+        if (watching == watches.end()) return;
+        for (const auto& weak : watching->second)
+            if (const auto watch = weak.lock()) push_later(watch, record);
     }
 
     void push_later(const std::shared_ptr<Watch>& watch, const dht::Record& record) {
@@ -100,9 +102,12 @@ struct SimulatedDirectoryService::State : std::enable_shared_from_this<State> {
     }
 
     void topology_changed() {
-        std::erase_if(watches, [](const auto& weak) { return weak.expired(); });
-        for (const auto& weak : watches)
-            if (const auto watch = weak.lock()) push_missed(watch);
+        for (auto& [key, watching] : watches) {
+            std::erase_if(watching, [](const auto& weak) { return weak.expired(); });
+            for (const auto& weak : watching)
+                if (const auto watch = weak.lock()) push_missed(watch);
+        }
+        std::erase_if(watches, [](const auto& of_key) { return of_key.second.empty(); });
     }
 };
 
@@ -149,7 +154,7 @@ class SimulatedDirectory final : public dht::Directory {
         watch->peer = owner_;
         watch->key = std::move(key);
         watch->watcher = std::move(watcher);
-        state_->watches.push_back(watch);
+        state_->watches[watch->key].push_back(watch);
         state_->push_missed(watch);
         return watch;
     }
