@@ -282,6 +282,7 @@ awaitable<void> Trainer::average() {
         std::min(static_cast<double>(value(current_.samples)), maximum_weight(settings_.target_batch_size));
     request.excluded = excluded_;
     request.needs_quorum = !settings_.in_groups;
+    request.small_tail = settings_.in_groups ? mine.size() / 2 : 0;  // the parameters (group_compute.h)
     request.expected = [weak = weak_from_this()] {
         const auto self = weak.lock();
         return self ? self->expected() : std::vector<ExpectedPeer>();

@@ -245,6 +245,9 @@ void add_step_fields(std::vector<Field>& all) {
              "numbers in one message")
         .add("maximum_group", &AveragingSection::maximum_group, shared,
              between(2, static_cast<std::int64_t>(collective::kLargestGroup)), "peers in one averaging round")
+        .add("group_size", &AveragingSection::group_size, shared, between(0, 32),
+             "the swarm averages in groups of about so many peers, which change from step to step; 0: all "
+             "together, which ends at maximum_group peers")
         .add("delayed", &AveragingSection::delayed, shared, anything(),
              "true: compute the next batch while this one is averaged; gradients are one step late at most")
         .add("bandwidth", &AveragingSection::bandwidth, own, line_rate(),

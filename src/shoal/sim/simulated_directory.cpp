@@ -19,6 +19,7 @@ struct Watch {
     std::string key;
     dht::Watcher watcher;
     std::map<Name, std::uint64_t> seen;  // newest sequence pushed
+    bool missed = false;                 // a push, for want of a way to the peer
 };
 
 void check_bounds(const std::string& key, const std::string& subkey, const Bytes& value,
@@ -84,10 +85,17 @@ struct SimulatedDirectoryService::State : std::enable_shared_from_this<State> {
     }
 
     void push(Watch& watch, const dht::Record& record) {
-        if (internet.is_crashed(watch.peer) || internet.is_frozen(watch.peer)) return;  // again when it thaws
+        if (internet.is_crashed(watch.peer)) return;
+        if (internet.is_frozen(watch.peer)) {  // again when it thaws
+            watch.missed = true;
+            return;
+        }
         const auto& entry = records[record.key][{record.owner, record.subkey}];
         const dht::Record* visible = seen_by(watch.peer, entry);
-        if (!visible || visible->sequence < record.sequence) return;  // again when the partition heals
+        if (!visible || visible->sequence < record.sequence) {  // again when the partition heals
+            watch.missed = true;
+            return;
+        }
         if (record.expires <= internet.clock(watch.peer).wall_now()) return;
         std::uint64_t& seen = watch.seen[{record.owner, record.subkey}];
         if (record.sequence <= seen) return;
@@ -105,7 +113,8 @@ struct SimulatedDirectoryService::State : std::enable_shared_from_this<State> {
         for (auto& [key, watching] : watches) {
             std::erase_if(watching, [](const auto& weak) { return weak.expired(); });
             for (const auto& weak : watching)
-                if (const auto watch = weak.lock()) push_missed(watch);
+                if (const auto watch = weak.lock(); watch && std::exchange(watch->missed, false))
+                    push_missed(watch);
         }
         std::erase_if(watches, [](const auto& of_key) { return of_key.second.empty(); });
     }
