@@ -48,20 +48,24 @@ ScenarioResult run(const std::string& toml, std::uint64_t seed) {
     return run_scenario(parse_scenario(toml, "groups.toml"), seed);
 }
 
-/// Holds the variance that steps leave against the formula, with as many groups and peers as there were. Of
-/// values of a normal distribution the share that a step leaves of one parameter varies by
-/// sqrt(2 / (groups - 1)) of itself.
+/// Holds the variance that steps leave against the formula, with as many groups and peers as there were. At
+/// the first step all parameters are independent and normal: then the share that is left varies by
+/// sqrt(2 / (groups - 1) / parameters) of itself. Later a single peer that has been away may make up most of
+/// the variance, and what is left depends on the size of its group; on average it is no more than the formula
+/// says.
 void expect_variance_by_formula(const ScenarioResult& result) {
-    double seen = 0, expected = 0, deviation = 0;
+    constexpr double kParameters = 64, kTolerance = 0.2;
+    double seen = 0, expected = 0;
     for (const StepSummary& step : result.steps) {
         ASSERT_GT(step.variance_before, 0);
         const double left = variance_left(step.mixed_peers, static_cast<double>(step.rounds));
-        constexpr double kIndependent = 16;  // parameters that want different things (kPatterns)
         seen += step.variance_after / step.variance_before;
         expected += left;
-        deviation += 2 * left * left / (static_cast<double>(step.rounds - 1) * kIndependent);
+        if (step.step > 1) continue;
+        const double deviation = left * std::sqrt(2 / (static_cast<double>(step.rounds - 1) * kParameters));
+        EXPECT_NEAR(seen, left, 4 * deviation);
     }
-    EXPECT_NEAR(seen, expected, 4 * std::sqrt(deviation));
+    EXPECT_LT(seen, (1 + kTolerance) * expected);
 }
 
 class InGroups : public ::testing::TestWithParam<std::uint64_t> {};

@@ -249,12 +249,9 @@ void demand_of_scenario(const Scenario& scenario, const ScenarioResult& result, 
     const double last = result.steps.empty() ? 0 : result.steps.back().at;
     demands.demand_at_least("last step, as a share of the time", last / result.virtual_seconds, 0.9);
     if (scenario.group_size > 0) {
-        const double groups =
-            static_cast<double>(scenario.peer_count()) / static_cast<double>(scenario.group_size);
-        const auto peers = static_cast<std::size_t>(scenario.peer_count());
+        const VarianceLeft left = variance_left_in(result);
         demands.demand_at_most("variance that a step leaves, against (r-1)/(N-1)",
-                               variance_left_in(result).seen / variance_left(peers, groups),
-                               1 + kVarianceTolerance);
+                               left.expected > 0 ? left.seen / left.expected : 0, 1 + kVarianceTolerance);
     }
     if (scenario.ideal_averaging_seconds > 0)
         demands.demand_at_most(

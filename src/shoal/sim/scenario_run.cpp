@@ -88,7 +88,9 @@ class ScenarioRun {
             const double now = seconds(swarm_.now().since_start);
             if (progress) progress(std::max(by_steps, now / scenario_.duration), now, swarm_.highest_step());
         }
-        if (reached()) swarm_.finishes(std::chrono::minutes(1));
+        // In groups all are done within a round; only who has just come back takes longer.
+        const bool in_groups = scenario_.group_size > 0;
+        if (reached()) swarm_.finishes(in_groups ? std::chrono::seconds(3) : std::chrono::minutes(1));
         return summarise();
     }
 
