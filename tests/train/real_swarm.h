@@ -29,7 +29,7 @@ struct PeerTrace {
     std::map<std::int64_t, double> swarm_loss;
     std::map<std::int64_t, std::string> digests;
     std::map<std::int64_t, std::size_t> members;  ///< of the round that led to a step
-    std::vector<float> parameters;  ///< in the end
+    std::vector<float> parameters;                ///< in the end
     std::vector<std::string> troubles;
 };
 

@@ -186,8 +186,8 @@ awaitable<Verdict> ButterflyAverager::match_and_run(RoundRequest& request) {
     wanted.attempt = request.attempt;
     wanted.weight = request.weight;
     wanted.elements = request.contribution.size();
-    if (wanted.elements > 0) wanted.pieces = 
-            format_.pieces(request.tensors, wanted.elements, request.small_tail);
+    if (wanted.elements > 0)
+        wanted.pieces = format_.pieces(request.tensors, wanted.elements, request.small_tail);
     wanted.upload = upload();
     wanted.download = download();
     wanted.objections = objections_.objections();

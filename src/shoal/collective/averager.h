@@ -108,10 +108,10 @@ struct RoundRequest {
     std::span<const float>
         contribution;  ///< mean gradient of this peer; empty for an auxiliary peer. Not changed.
     std::span<const std::size_t>
-        tensors;              ///< lengths of the tensors that the vector consists of; empty: it is one
+        tensors;                 ///< lengths of the tensors that the vector consists of; empty: it is one
     std::size_t small_tail = 0;  ///< so many elements at the end travel as small tensors do
-    std::span<float> result;  ///< receives the weighted average; same length; provisional until 'averaged'
-    double weight = 0;        ///< samples behind the contribution; 0 counts nothing
+    std::span<float> result;     ///< receives the weighted average; same length; provisional until 'averaged'
+    double weight = 0;           ///< samples behind the contribution; 0 counts nothing
     std::function<std::vector<ExpectedPeer>()>
         expected;  ///< asked again while the leader waits; without this peer itself
     std::vector<PeerId>

@@ -362,7 +362,8 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
                 if (error.kind() == ErrorKind::cancelled) throw;
                 log_.debug(std::string("the census could not be read: ") + error.what());
             }
-            co_await clock_.sleep_for(own_.training ? kCensusInTrouble : kCensusAtStart);
+            const Duration pause = own_.training ? kCensusInTrouble : kCensusAtStart;
+            co_await clock_.sleep_for(pause);
             if (!own_.training) continue;
             awaitable<void> asked = until_asked();
             co_await detail::ends_in_time(clock_, clock_.now() + kCensusInPeace, std::move(asked));

@@ -118,9 +118,9 @@ struct AveragingSection {
     std::int64_t chunk_elements = 65536;
     std::int64_t maximum_group = 64;
     std::int64_t group_size = 0;  ///< the swarm averages in groups of about so many peers; 0: in one group
-    bool delayed = false;  ///< compute the next batch while this one is averaged
-    double bandwidth = 0;  ///< megabits per second of this peer, both ways; 0: as measured
-    double upload = 0;     ///< megabits per second of one way; 0: as `bandwidth`
+    bool delayed = false;         ///< compute the next batch while this one is averaged
+    double bandwidth = 0;         ///< megabits per second of this peer, both ways; 0: as measured
+    double upload = 0;            ///< megabits per second of one way; 0: as `bandwidth`
     double download = 0;
     double join_timeout = 5;          ///< seconds
     double stall_timeout = 1.5;       ///< seconds

@@ -111,8 +111,11 @@ struct VarianceLeft {
 
 VarianceLeft variance_left_in(const ScenarioResult& result) {
     VarianceLeft mean;
+    std::size_t most = 0;
+    for (const StepSummary& step : result.steps) most = std::max(most, step.mixed_peers);
     for (const StepSummary& step : result.steps) {
-        if (!(step.variance_before > 0)) continue;
+        // Some of the last step's rounds were under way when the scenario ended.
+        if (!(step.variance_before > 0) || 2 * step.mixed_peers < most) continue;
         ++mean.steps;
         mean.seen += step.variance_after / step.variance_before;
         mean.expected += variance_left(step.mixed_peers, static_cast<double>(step.rounds));
