@@ -8,6 +8,7 @@
 #include <thread>
 #include <unistd.h>
 
+#include "shoal/collective/group_compute.h"
 #include "shoal/optim/local_compute.h"
 #include "shoal/run/node.h"
 #include "shoal/train/settings.h"
@@ -25,6 +26,8 @@ class Recorder final : public collective::TrainingObserver {
         if (!result.dropped) collected_.push_back(source_.last_place());
     }
     void on_round(Step step, const collective::Verdict& verdict) override {
+        if (verdict.outcome == collective::Verdict::Outcome::averaged)
+            trace_.members[value(step) + 1] = verdict.contributors.size();
         if (verdict.outcome != collective::Verdict::Outcome::averaged) return;
         double weight = 0;
         for (const auto& contributor : verdict.contributors)
@@ -88,9 +91,13 @@ class SwarmPeer {
         optim::LocalCompute compute(*source_, *optimizer_, schedule_settings(definition_), node.clock(),
                                     settings);
         Recorder recorder(trace, *source_);
+        const auto of_training = node.training_settings();
+        collective::GroupCompute in_groups(compute);
+        collective::Compute* of_peer = &compute;
+        if (of_training.in_groups) of_peer = &in_groups;
         const auto peer = collective::make_training_peer(node.network(), node.clock(), node.averager(),
-                                                         node.progress(), &compute, node.transfer_settings(),
-                                                         node.training_settings(), recorder, node.log());
+                                                         node.progress(), of_peer, node.transfer_settings(),
+                                                         of_training, recorder, node.log());
         const Step start{};
         co_await peer->run(start);
         const auto parameters = source_->parameters();

@@ -28,7 +28,8 @@ struct PeerTrace {
     std::map<std::int64_t, std::vector<MicroBatchPlace>> used;  ///< by the step that they led to
     std::map<std::int64_t, double> swarm_loss;
     std::map<std::int64_t, std::string> digests;
-    std::vector<float> parameters;  ///< in the end
+    std::map<std::int64_t, std::size_t> members;  ///< of the round that led to a step
+    std::vector<float> parameters;                ///< in the end
     std::vector<std::string> troubles;
 };
 

@@ -186,7 +186,8 @@ awaitable<Verdict> ButterflyAverager::match_and_run(RoundRequest& request) {
     wanted.attempt = request.attempt;
     wanted.weight = request.weight;
     wanted.elements = request.contribution.size();
-    if (wanted.elements > 0) wanted.pieces = format_.pieces(request.tensors, wanted.elements);
+    if (wanted.elements > 0)
+        wanted.pieces = format_.pieces(request.tensors, wanted.elements, request.small_tail);
     wanted.upload = upload();
     wanted.download = download();
     wanted.objections = objections_.objections();
@@ -195,6 +196,7 @@ awaitable<Verdict> ButterflyAverager::match_and_run(RoundRequest& request) {
     wanted.barred = barred(request.step);
     wanted.may_take_part = request.may_take_part;
     wanted.lineage = request.lineage;
+    wanted.needs_quorum = request.needs_quorum;
     wanted.is_over = request.is_over;
     GroupMatching matching(network_, clock_, settings_, format_, *lobby_, random_, std::move(wanted), log_);
     MatchOutcome outcome = co_await matching.run();

@@ -108,9 +108,10 @@ struct RoundRequest {
     std::span<const float>
         contribution;  ///< mean gradient of this peer; empty for an auxiliary peer. Not changed.
     std::span<const std::size_t>
-        tensors;              ///< lengths of the tensors that the vector consists of; empty: it is one
-    std::span<float> result;  ///< receives the weighted average; same length; provisional until 'averaged'
-    double weight = 0;        ///< samples behind the contribution; 0 counts nothing
+        tensors;                 ///< lengths of the tensors that the vector consists of; empty: it is one
+    std::size_t small_tail = 0;  ///< so many elements at the end travel as small tensors do
+    std::span<float> result;     ///< receives the weighted average; same length; provisional until 'averaged'
+    double weight = 0;           ///< samples behind the contribution; 0 counts nothing
     std::function<std::vector<ExpectedPeer>()>
         expected;  ///< asked again while the leader waits; without this peer itself
     std::vector<PeerId>
@@ -119,6 +120,7 @@ struct RoundRequest {
     /// begins no round with others, and joins none of theirs. None: whoever comes is welcome.
     std::function<bool(const PeerId&)> may_take_part;
     std::function<Lineage()> lineage;  ///< asked again while it looks for a group; none: rounds are unrelated
+    bool needs_quorum = true;  ///< without a lineage: of those that are expected. False: whoever has come
     std::function<bool()>
         is_over;  ///< asked likewise: true if the swarm is past this step ('cut off' at once)
     /// Asked now and then while this peer holds all results but nobody in reach knows whether the others do:

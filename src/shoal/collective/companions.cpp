@@ -7,6 +7,7 @@
 namespace shoal::collective {
 
 void Companions::averaged(const Verdict& verdict) {
+    if (!one_history_) return;
     Lineage next;
     next.round = verdict.round;
     for (const Contributor& member : verdict.contributors) {
@@ -22,7 +23,7 @@ void Companions::begin_anew() {
 
 void Companions::arrive() {
     lineage_ = Lineage();
-    lineage_.newcomer = true;
+    lineage_.newcomer = one_history_;
 }
 
 Lineage Companions::lineage(const std::function<bool(const PeerId&)>& has_left) const {

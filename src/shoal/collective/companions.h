@@ -44,6 +44,10 @@ namespace shoal::collective {
 
 class Companions {
   public:
+    /// @param one_history  false: the rounds are unrelated, as where the swarm averages in groups, and every
+    /// peer is a founder always
+    explicit Companions(bool one_history = true) : one_history_(one_history) {}
+
     /// This peer was a member of an averaged round, and takes its step.
     void averaged(const Verdict& verdict);
     /// It has downloaded a state, or joined a run that trains already.
@@ -59,6 +63,7 @@ class Companions {
     const std::vector<PeerId>& last() const { return lineage_.members; }
 
   private:
+    bool one_history_;
     Lineage lineage_;
 };
 

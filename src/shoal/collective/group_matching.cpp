@@ -181,7 +181,7 @@ std::vector<Lobby::GuestPointer> GroupMatching::choose(const std::vector<Lobby::
         group.push_back(members[i]);
         chosen_joins.push_back(members[i]->join);
     }
-    quorum = chosen[0] && (has_witness(chosen_joins) || is_quorum(group));
+    quorum = chosen[0] && (!request_.needs_quorum || has_witness(chosen_joins) || is_quorum(group));
     return group;
 }
 

@@ -56,6 +56,7 @@ struct MatchRequest {
     std::vector<PeerId> barred;
     std::function<bool(const PeerId&)> may_take_part;
     std::function<Lineage()> lineage;
+    bool needs_quorum = true;
     std::function<bool()> is_over;
 };
 

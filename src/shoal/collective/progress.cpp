@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "shoal/collective/group_progress.h"
 #include "shoal/collective/progress_book.h"
 #include "shoal/collective/progress_links.h"
 #include "shoal/collective/record_pace.h"
@@ -375,6 +376,8 @@ std::shared_ptr<ProgressTracker> make_progress_tracker(net::Network& network, dh
     if (settings.run.empty()) throw Error(ErrorKind::invalid_argument, "a run needs a name");
     if (value(settings.target_batch_size) <= 0)
         throw Error(ErrorKind::invalid_argument, "the target batch size must be positive");
+    if (settings.group_size > 0)
+        return make_group_progress_tracker(network, directory, clock, std::move(settings), std::move(log));
     return std::make_shared<TrackerHandle>(
         std::make_shared<TrackerCore>(network, directory, clock, std::move(settings), std::move(log)));
 }

@@ -40,7 +40,8 @@ struct Progress {
     /// state of `step` or a later one, and asks that the next round waits for it (which is granted now and
     /// then, progress_book.cpp).
     bool waiting = false;
-    unsigned attempt = 0;  ///< of the step's round: which try it waits for, or would wait for
+    unsigned attempt = 0;   ///< of the step's round: which try it waits for, or would wait for
+    double swarm_size = 0;  ///< where the swarm averages in groups: its estimate of the peers in it
 };
 
 /// Smoothed speed: exponential moving average of seconds per sample with bias correction (notes 2.3), paused
@@ -64,6 +65,7 @@ struct ProgressSettings {
     /// A round waits for those that are late only as long as it pays (waiting_worth.h); else as long as they
     /// ask.
     bool adaptive_quorum = false;
+    std::size_t group_size = 0;  ///< the swarm averages in groups of about so many; 0: it is one group
     Duration time_to_live = std::chrono::seconds(30);  ///< of a record
     Duration report_interval =
         std::chrono::milliseconds(250);  ///< at most one directory record in this time, newest wins

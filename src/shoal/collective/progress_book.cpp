@@ -329,6 +329,16 @@ std::vector<ExpectedPeer> ProgressBook::expected(
         const bool helper = progress.role == Role::auxiliary && value(progress.step) <= value(step);
         const bool trainer = progress.role != Role::auxiliary && progress.training && progress.step == step;
         const bool newcomer = asks_to_be_waited_for(progress) && progress.step <= step && is_granted(peer);
+        const bool coming = patience_with_the_coming_ > Duration::zero() && next(progress.step) == step &&
+                            progress.training && progress.role != Role::auxiliary;
+        if (coming) {
+            ExpectedPeer one;
+            one.peer = peer;
+            one.role = progress.role;
+            one.ready_by = entry.received + patience_with_the_coming_;
+            all.push_back(one);
+            continue;
+        }
         if (!helper && !trainer && !newcomer) continue;
         const bool has_speed = progress.micro_batch_seconds > 0;
         const double work = has_speed ? kFactor * progress.micro_batch_seconds : kFirstMicroBatch;

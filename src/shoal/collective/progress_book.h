@@ -61,6 +61,12 @@ class ProgressBook {
     /// When sweep() should be called next.
     TimePoint next_expiry() const;
 
+    /// Of the batch that this book's peers gather together. Taken into account from the next change on.
+    void set_target(Samples samples) { settings_.target_batch_size = samples; }
+    /// Peers that are one step behind are on their way to this book's step, and expected() for so long after
+    /// their record has come; zero: they are not.
+    void expect_the_coming(Duration patience) { patience_with_the_coming_ = patience; }
+
     void set_own(Progress own, TimePoint now);
     const Progress& own() const { return own_; }
 
@@ -133,6 +139,7 @@ class ProgressBook {
     std::optional<Grant> grant_;  ///< the newest
     SwarmView view_;
     std::optional<TimePoint> full_since_;
+    Duration patience_with_the_coming_{0};
     TimePoint last_now_;  ///< of the newest call that brought one; for bury() and judge()
 };
 

@@ -72,6 +72,7 @@ Bytes encode_progress(const ProgressRecord& record) {
             static_cast<std::uint64_t>(std::max<std::int64_t>(own.time.time_since_epoch().count(), 0)));
         out.set_waiting(own.waiting);
         out.set_attempt(std::min(own.attempt, kMaximumAttempt));
+        out.set_swarm_size(static_cast<float>(brought_into(own.swarm_size, kMaximumSwarmSize)));
     }
     Bytes bytes(out.ByteSizeLong());
     out.SerializeToArray(bytes.data(), static_cast<int>(bytes.size()));
@@ -113,6 +114,7 @@ ProgressRecord decode_progress(ByteView bytes, const PeerId& owner) {
     progress.waiting = in.waiting();
     progress.attempt =
         static_cast<unsigned>(checked(owner, "attempt", std::uint64_t{in.attempt()}, kMaximumAttempt));
+    progress.swarm_size = checked(owner, "size of the swarm", in.swarm_size(), kMaximumSwarmSize);
     return record;
 }
 

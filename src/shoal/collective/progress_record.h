@@ -22,6 +22,7 @@ inline constexpr std::int64_t kMaximumSamples = 1'000'000'000'000;
 inline constexpr double kMaximumSamplesPerSecond = 1e9;
 inline constexpr double kMaximumMicroBatchSeconds = 1e6;
 inline constexpr unsigned kMaximumAttempt = 1'000'000;
+inline constexpr double kMaximumSwarmSize = 1e7;
 
 /// At most dht::kMaximumValueBytes. Values that the format does not allow are brought into range (a loss that
 /// is not finite becomes 0, a name is cut at a character's boundary), so that a peer never sends what others

@@ -33,7 +33,10 @@ Trainer::Trainer(net::Network& network, Clock& clock, Averager& averager, Progre
       settings_(std::move(settings)),
       observer_(observer),
       log_(std::move(log)),
-      turn_(network.executor()) {
+      turn_(network.executor()),
+      companions_(!settings_.in_groups) {
+    // Without a history there is no quorum to wait for, and no doubt that would matter.
+    if (settings_.in_groups) settings_.lost_quorum_timeout = Duration::zero();
     // A state is the parameters, the optimizer's moments and a little more; a donor that offers far more is
     // refused before memory is spent on it.
     constexpr std::size_t kCopies = 16, kMore = std::size_t{64} << 20;
@@ -78,7 +81,7 @@ awaitable<void> Trainer::join_and_train() {
 
 awaitable<void> Trainer::train() {
     TaskGroup watch(network_.executor());
-    watch.spawn(watch_rivals());
+    if (!settings_.in_groups) watch.spawn(watch_rivals());
     std::exception_ptr failure;
     try {
         co_await take_steps();
@@ -94,7 +97,9 @@ awaitable<void> Trainer::train() {
 
 awaitable<void> Trainer::take_steps() {
     while (step_ < settings_.last_step) {
-        if (needs_state() || (chasing_ && has_rival())) {
+        if (needs_state() && may_catch_up()) {
+            co_await catch_up(progress_.view().step);
+        } else if (needs_state() || (chasing_ && has_rival())) {
             co_await synchronise();
         } else if (candidate_ && has_rival()) {
             co_await weigh_candidate();
@@ -276,6 +281,8 @@ awaitable<void> Trainer::average() {
     request.weight =
         std::min(static_cast<double>(value(current_.samples)), maximum_weight(settings_.target_batch_size));
     request.excluded = excluded_;
+    request.needs_quorum = !settings_.in_groups;
+    request.small_tail = settings_.in_groups ? mine.size() / 2 : 0;  // the parameters (group_compute.h)
     request.expected = [weak = weak_from_this()] {
         const auto self = weak.lock();
         return self ? self->expected() : std::vector<ExpectedPeer>();
@@ -405,7 +412,7 @@ awaitable<void> Trainer::apply(const Verdict& verdict) {
         const Turn::Guard guard = co_await turn_.take();
         applied = co_await compute_.apply(step_, result_);
         if (!applied) compute_.discard();
-        history_->add(step_, result_, !applied);
+        if (!settings_.in_groups) history_->add(step_, result_, !applied);
         step_ = next(step_);
         waiting_ = false;
         digest_ = co_await compute_.digest();

@@ -10,6 +10,9 @@ std::shared_ptr<TrainingPeer> make_training_peer(net::Network& network, Clock& c
                                                  StateTransferSettings transfer, TrainingSettings settings,
                                                  TrainingObserver& observer, Log log) {
     check_transfer_settings(transfer);
+    if (settings.in_groups && (settings.role == Role::auxiliary || settings.delayed))
+        throw Error(ErrorKind::invalid_argument,
+                    "averaging in groups has no auxiliary peers and does not go with delayed averaging");
     if (settings.role == Role::auxiliary) {
         return std::make_shared<AuxiliaryPeer>(network, clock, averager, progress, std::move(settings),
                                                observer, std::move(log));

@@ -35,6 +35,9 @@ struct TrainingSettings {
     /// parameters of before. A step takes the longer of computing and averaging, and not their sum; a
     /// gradient is late by one step at most. The same for all peers of a run.
     bool delayed = false;
+    /// The swarm averages in groups (group_partition.h); `compute` is a GroupCompute, the tracker one of
+    /// groups. Rounds are unrelated, states are not compared, and who is late goes on with the state it has.
+    bool in_groups = false;
     Duration alone_after =
         std::chrono::seconds(5);  ///< a first peer that finds nobody for this long starts the run itself
     Duration lost_quorum_timeout = std::chrono::seconds(

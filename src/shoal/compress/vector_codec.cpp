@@ -24,7 +24,8 @@ VectorFormat::VectorFormat(std::string_view codec, std::string_view small_codec,
     name_ += ", " + std::string(small_codec) + " below " + std::to_string(small_below);
 }
 
-Pieces VectorFormat::pieces(std::span<const std::size_t> tensors, std::size_t elements) const {
+Pieces VectorFormat::pieces(std::span<const std::size_t> tensors, std::size_t elements,
+                            std::size_t small_tail) const {
     const std::size_t whole[] = {elements};
     if (tensors.empty()) tensors = whole;
     if (std::accumulate(tensors.begin(), tensors.end(), std::size_t{0}) != elements)
@@ -32,9 +33,11 @@ Pieces VectorFormat::pieces(std::span<const std::size_t> tensors, std::size_t el
                     "the tensors of a vector do not add up to its " + std::to_string(elements) + " elements");
     if (!is_mixed()) return {};
     Pieces pieces = {0};
+    std::size_t begin = 0;
     for (const std::size_t tensor : tensors) {
         if (tensor == 0) continue;
-        const bool small = tensor < small_below_;
+        const bool small = tensor < small_below_ || begin + small_tail >= elements;
+        begin += tensor;
         if (small != (pieces.size() % 2 == 1)) pieces.push_back(0);
         pieces.back() += static_cast<std::uint32_t>(tensor);
     }

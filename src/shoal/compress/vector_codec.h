@@ -45,7 +45,10 @@ class VectorFormat {
 
     /// The pieces of a vector of these tensors (empty: it is one). Throws Error(invalid_argument) if they do
     /// not add up to `elements`, or make more than kMaximumPieces.
-    Pieces pieces(std::span<const std::size_t> tensors, std::size_t elements) const;
+    /// @param small_tail  the tensors that lie in the last so many elements count as small, whatever their
+    /// size
+    Pieces pieces(std::span<const std::size_t> tensors, std::size_t elements,
+                  std::size_t small_tail = 0) const;
     /// True if these can be the pieces of a vector of that length, whoever says so.
     bool fits(std::span<const std::uint32_t> pieces, std::size_t elements) const;
 

@@ -360,6 +360,21 @@ void Loader::check_model_sizes() {
                    fmt::format("[model] hidden_size {} cannot be divided among {} heads", hidden, heads));
 }
 
+void Loader::check_groups() {
+    const AveragingSection& averaging = definition_.averaging;
+    if (averaging.group_size == 0) return;
+    const auto problem = [this](const std::string& what) {
+        problem_at("averaging.group_size", "[averaging] group_size " + what);
+    };
+    if (averaging.group_size == 1) problem("1 would average nothing; 0 averages all together");
+    if (2 * averaging.group_size > averaging.maximum_group)
+        problem("is more than half of maximum_group: groups are drawn, and some are larger than others");
+    if (averaging.delayed) problem("does not go together with delayed = true");
+    if (definition_.local_updates.batch_size > 0) problem("does not go together with [local_updates]");
+    if (!averaging.small_codec.empty() && averaging.small_codec != "fp32")
+        problem("needs small_codec fp32, or none: the parameters travel in it");
+}
+
 void Loader::check_numbers(Purpose purpose) {
     if (purpose == Purpose::meeting) return;
     const RunDefinition& d = definition_;
@@ -382,6 +397,7 @@ void Loader::check_numbers(Purpose purpose) {
                 "[local_updates] batch_size {} is larger than [run] target_batch_size {}: nobody would "
                 "take a step of its own",
                 d.local_updates.batch_size, d.run.target_batch_size));
+    check_groups();
     if (d.local_updates.batch_size > 0 && d.averaging.delayed)
         problem_at("averaging.delayed",
                    "[averaging] delayed = true does not go together with [local_updates]: a peer cannot move "

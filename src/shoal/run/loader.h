@@ -44,6 +44,7 @@ class Loader {
     void check_presence(Purpose purpose);
     void check_model_and_data(Purpose purpose);
     void check_model_sizes();
+    void check_groups();
     void check_numbers(Purpose purpose);
     [[noreturn]] void throw_problems();
 

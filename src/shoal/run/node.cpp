@@ -159,6 +159,7 @@ Node::Node(RunDefinition definition, NodeOptions options)
     progress.target_batch_size = static_cast<Samples>(d.run.target_batch_size);
     progress.delayed = d.averaging.delayed;
     progress.adaptive_quorum = d.averaging.adaptive_quorum;
+    progress.group_size = static_cast<std::size_t>(d.averaging.group_size);
     p.membership = std::make_unique<Membership>(*p.network, p.clock, d.run.name, p.options.log);
     p.progress = collective::make_progress_tracker(p.membership->network(), p.directory->get(), p.clock,
                                                    std::move(progress), p.options.log);
@@ -168,6 +169,10 @@ Node::Node(RunDefinition definition, NodeOptions options)
     averaging.codec = d.averaging.codec;
     averaging.small_codec = d.averaging.small_codec;
     averaging.small_below = static_cast<std::size_t>(d.averaging.small_below);
+    if (d.averaging.group_size > 0 && averaging.small_codec.empty()) {
+        averaging.small_codec = "fp32";  // of the parameters, which travel behind the gradient
+        averaging.small_below = 2;
+    }
     averaging.role = role();
     averaging.maximum_weight = collective::maximum_weight(static_cast<Samples>(d.run.target_batch_size));
     averaging.plausible_weight = collective::plausible_weight_by(p.progress);
@@ -438,6 +443,7 @@ collective::TrainingSettings Node::training_settings() const {
     settings.last_step = static_cast<Step>(d.run.steps);
     settings.evaluate_every = d.run.evaluate_every;
     settings.delayed = d.averaging.delayed;
+    settings.in_groups = d.averaging.group_size > 0;
     settings.alone_after = from_seconds(d.averaging.alone_after);
     settings.lost_quorum_timeout = from_seconds(d.averaging.lost_quorum_timeout);
     settings.probe = parts_->options.probe;

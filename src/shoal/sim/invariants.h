@@ -5,6 +5,10 @@
 //   nothing twice     a sample stands behind at most one averaged round, and behind the weight it was given
 //   nobody fails      no peer's training ends with an error, no Compute is used in a way it forbids
 //
+// Where the swarm averages in groups there are as many histories as peers: digests are compared within a
+// round only, and what a peer has contributed to a round of which it did not learn the verdict may count
+// again in the next one.
+//
 // That nobody waits for ever and that progress resumes is the explorer's to see (explorer.h).
 //
 // A swarm that loses its quorum for longer than lost_quorum_timeout, and newcomers that hear only of each
@@ -61,6 +65,7 @@ class Invariants {
     void count_samples(const Round& round, const collective::Contributor& contributor);
     void of_one_history(std::string violation);
     std::string name(std::size_t node) const;
+    bool in_groups() const { return swarm_.settings.group_size > 0; }
 
     Swarm& swarm_;
     std::size_t founders_;

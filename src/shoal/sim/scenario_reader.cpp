@@ -110,6 +110,10 @@ const std::vector<Key<Scenario>>& scenario_table() {
          [](auto& s, const auto& r) { s.ideal_step_seconds = r.number(0, kLongest); }},
         {"adaptive_quorum", "true: a round waits for late peers only as long as it pays",
          [](auto& s, const auto& r) { s.adaptive_quorum = r.flag(); }},
+        {"group_size", "the swarm averages in groups of about so many peers; 0: in one group",
+         [](auto& s, const auto& r) { s.group_size = r.whole(0, 64); }},
+        {"parameter_spread", "standard deviation of the parameters that the peers begin with",
+         [](auto& s, const auto& r) { s.parameter_spread = r.number(0, 1000); }},
         {"delayed", "true: the next batch is computed while this one is averaged",
          [](auto& s, const auto& r) { s.delayed = r.flag(); }},
         {"load_balancing", "false: every reducer owns an equal share",
@@ -295,6 +299,8 @@ Scenario parse_scenario(std::string_view toml, const std::string& file) {
                  fmt::format("unknown section \"{}\"; there are scenario, peers and events", section));
     }
     scenario.name = std::filesystem::path(file).stem().string();
+    if (scenario.group_size == 1 || (scenario.group_size > 0 && scenario.delayed))
+        fail(file, root, "group_size must be 0 or at least 2, and does not go with delayed = true");
     check_names(file, root, scenario);
     return scenario;
 }

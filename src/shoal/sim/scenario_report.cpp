@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "shoal/sim/group_spread.h"
+
 namespace shoal::sim {
 
 namespace {
 
 constexpr double kMegabyte = 1e6;
+constexpr double kVarianceTolerance = 0.1;  ///< the formula is a mean over all partitions
 constexpr double kProtocolOverhead = 0.15;  ///< above the ideal time of an averaging
 
 double median_of(const std::vector<StepSummary>& steps, double StepSummary::* figure) {
@@ -87,6 +90,7 @@ nlohmann::json group_json(const GroupSummary& group, double steps) {
 
 std::string group_line(const ScenarioResult& result, const GroupSummary& group) {
     const double steps = std::max<double>(1, static_cast<double>(result.steps.size()));
+    const double all_rounds = std::max<double>(1, static_cast<double>(result.rounds));
     const double peers = std::max<double>(1, static_cast<double>(group.peers));
     const double rounds = std::max(1e-9, group.round_seconds);
     return fmt::format(
@@ -94,8 +98,53 @@ std::string group_line(const ScenarioResult& result, const GroupSummary& group) 
         group.peers, 100 * group.samples_counted / std::max(1.0, result.samples_counted),
         group.bytes_sent / kMegabyte / steps / peers, group.bytes_received / kMegabyte / steps / peers,
         100 * group.upload_busy / rounds, 100 * group.download_busy / rounds,
-        100 * static_cast<double>(group.bottleneck_upload) / steps,
-        100 * static_cast<double>(group.bottleneck_download) / steps);
+        100 * static_cast<double>(group.bottleneck_upload) / all_rounds,
+        100 * static_cast<double>(group.bottleneck_download) / all_rounds);
+}
+
+/// What is left of the variance among the peers after a step, and what should be: by formula, with as many
+/// groups as there were.
+struct VarianceLeft {
+    double seen = 0, expected = 0;
+    std::size_t steps = 0;
+};
+
+VarianceLeft variance_left_in(const ScenarioResult& result) {
+    VarianceLeft mean;
+    std::size_t most = 0;
+    for (const StepSummary& step : result.steps) most = std::max(most, step.mixed_peers);
+    for (const StepSummary& step : result.steps) {
+        // Some of the last step's rounds were under way when the scenario ended.
+        if (!(step.variance_before > 0) || 2 * step.mixed_peers < most) continue;
+        ++mean.steps;
+        mean.seen += step.variance_after / step.variance_before;
+        mean.expected += variance_left(step.mixed_peers, static_cast<double>(step.rounds));
+    }
+    const auto steps = static_cast<double>(std::max<std::size_t>(1, mean.steps));
+    mean.seen /= steps;
+    mean.expected /= steps;
+    return mean;
+}
+
+std::string variance_lines(const Scenario& scenario, const ScenarioResult& result) {
+    if (scenario.group_size == 0 || result.steps.empty()) return {};
+    std::string text = fmt::format("\n{:>5} {:>6} {:>7} {:>8} {:>16} {:>13} {:>8} {:>8}\n", "step", "peers",
+                                   "groups", "attempts", "variance before", "after", "left", "formula");
+    const std::size_t every = std::max<std::size_t>(1, result.steps.size() / 20);
+    for (std::size_t i = 0; i < result.steps.size(); i += every) {
+        const StepSummary& step = result.steps[i];
+        text += fmt::format("{:>5} {:>6} {:>7} {:>8} {:>16.4g} {:>13.4g} {:>8.4f} {:>8.4f}\n", step.step,
+                            step.mixed_peers, step.rounds, step.attempts, step.variance_before,
+                            step.variance_after,
+                            step.variance_before > 0 ? step.variance_after / step.variance_before : 0,
+                            variance_left(step.mixed_peers, static_cast<double>(step.rounds)));
+    }
+    const VarianceLeft mean = variance_left_in(result);
+    text += fmt::format(
+        "A step leaves {:.4f} of the variance among the peers (mean over {} steps); by (r-1)/(N-1), with\n"
+        "the groups that there were: {:.4f}\n",
+        mean.seen, mean.steps, mean.expected);
+    return text;
 }
 
 }  // namespace
@@ -120,12 +169,14 @@ std::string scenario_table(const Scenario& scenario, const ScenarioResult& resul
                         "a step", "in rounds", "in rounds", "upload", "download");
     for (const GroupSummary& group : result.groups) text += group_line(result, group);
     text += fmt::format("\nIn {:.0f} % of the rounds no line was full: latency and protocol held them up.\n",
-                        100 * static_cast<double>(result.rounds_without_bottleneck) / std::max(1.0, steps));
+                        100 * static_cast<double>(result.rounds_without_bottleneck) /
+                            std::max<double>(1, static_cast<double>(result.rounds)));
+    text += variance_lines(scenario, result);
     for (const auto& [what, count] : result.faults) text += fmt::format("{:>6} x {}\n", count, what);
     if (!result.failed_rounds.empty()) text += "\nRounds that failed, by cause:\n";
     for (const auto& [cause, count] : result.failed_rounds) text += fmt::format("{:>6} x {}\n", count, cause);
     for (const std::string& violation : result.violations) text += "VIOLATED: " + violation + "\n";
-    if (!result.one_history_checked)
+    if (!result.one_history_checked && scenario.group_size == 0)
         text += "The swarm was without a quorum for too long and may have gone two ways.\n";
     return text;
 }
@@ -153,6 +204,10 @@ void add_to_json(const Scenario& scenario, const ScenarioResult& result, nlohman
                                  {"samples", step.samples},
                                  {"members", step.members},
                                  {"attempts", step.attempts},
+                                 {"rounds", step.rounds},
+                                 {"mixed_peers", step.mixed_peers},
+                                 {"variance_before", step.variance_before},
+                                 {"variance_after", step.variance_after},
                                  {"match_seconds", step.match_seconds},
                                  {"reduce_seconds", step.reduce_seconds},
                                  {"vote_seconds", step.vote_seconds}});
@@ -196,6 +251,11 @@ void demand_of_scenario(const Scenario& scenario, const ScenarioResult& result, 
     demands.demand_at_most("violated invariants", static_cast<double>(result.violations.size()), 0);
     const double last = result.steps.empty() ? 0 : result.steps.back().at;
     demands.demand_at_least("last step, as a share of the time", last / result.virtual_seconds, 0.9);
+    if (scenario.group_size > 0) {
+        const VarianceLeft left = variance_left_in(result);
+        demands.demand_at_most("variance that a step leaves, against (r-1)/(N-1)",
+                               left.expected > 0 ? left.seen / left.expected : 0, 1 + kVarianceTolerance);
+    }
     if (scenario.ideal_averaging_seconds > 0)
         demands.demand_at_most(
             "all-reduce against its time on an ideal network",

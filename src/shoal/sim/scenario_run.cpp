@@ -47,6 +47,8 @@ SwarmSettings swarm_of(const Scenario& scenario) {
     settings.parameters = scenario.parameters;
     settings.delayed = scenario.delayed;
     settings.adaptive_quorum = scenario.adaptive_quorum;
+    settings.group_size = static_cast<std::size_t>(scenario.group_size);
+    settings.spread = scenario.parameter_spread;
     const double elements = kChunkBytes / payload_scale(scenario) / 4;
     settings.chunk_elements =
         static_cast<std::size_t>(std::clamp(elements, 1.0, static_cast<double>(scenario.parameters)));
@@ -77,9 +79,7 @@ class ScenarioRun {
     ScenarioResult run(const ScenarioProgress& progress) {
         constexpr int kSlices = 400;
         const Duration slice = from_seconds(scenario_.duration / kSlices);
-        const auto reached = [this] {
-            return scenario_.steps > 0 && swarm_.highest_step() >= scenario_.steps;
-        };
+        const auto reached = [this] { return scenario_.steps > 0 && *swarm_.newest_step >= scenario_.steps; };
         for (int i = 0; i < kSlices && !reached(); ++i) {
             const TimePoint until = swarm_.now() + slice;
             if (!swarm_.run_until(reached, slice)) swarm_.world.simulation().run_until(until);
@@ -89,7 +89,9 @@ class ScenarioRun {
             const double now = seconds(swarm_.now().since_start);
             if (progress) progress(std::max(by_steps, now / scenario_.duration), now, swarm_.highest_step());
         }
-        if (reached()) swarm_.finishes(std::chrono::minutes(1));
+        // In groups all are done within a round; only who has just come back takes longer.
+        const bool in_groups = scenario_.group_size > 0;
+        if (reached()) swarm_.finishes(in_groups ? std::chrono::seconds(3) : std::chrono::minutes(1));
         return summarise();
     }
 
@@ -289,6 +291,12 @@ class ScenarioRun {
                              swarm_.world.internet().traffic(member.node->peer.id)});
         }
         summarise_rounds(scenario_, peers, payload_scale(scenario_), result);
+        for (StepSummary& step : result.steps) {
+            const GroupSpread::Variance variance = swarm_.spread.of(static_cast<Step>(step.step - 1));
+            step.mixed_peers = variance.peers;
+            step.variance_before = variance.before;
+            step.variance_after = variance.after;
+        }
         return result;
     }
 

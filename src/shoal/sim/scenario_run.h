@@ -13,12 +13,15 @@ namespace shoal::sim {
 /// A global step, as the swarm took it.
 struct StepSummary {
     std::int64_t step = 0;
-    double at = 0;            ///< seconds of virtual time, when the first peer had taken it
-    double seconds = 0;       ///< since the step before
-    double loss = 0;          ///< weighted by samples
-    double samples = 0;       ///< behind the step
-    std::size_t members = 0;  ///< of its round
-    unsigned attempts = 1;    ///< rounds that it took
+    double at = 0;                ///< seconds of virtual time, when the first peer had taken it
+    double seconds = 0;           ///< since the step before
+    double loss = 0;              ///< weighted by samples
+    double samples = 0;           ///< behind the step
+    std::size_t members = 0;      ///< of its round
+    std::size_t rounds = 1;       ///< that were averaged: one, or one in each group
+    unsigned attempts = 1;        ///< rounds that it took
+    std::size_t mixed_peers = 0;  ///< that replaced their parameters by their group's mean
+    double variance_before = 0, variance_after = 0;                  ///< of the parameters among these
     double match_seconds = 0, reduce_seconds = 0, vote_seconds = 0;  ///< medians over the members
 };
 
@@ -39,6 +42,7 @@ struct ScenarioResult {
     std::uint64_t seed = 0;
     double virtual_seconds = 0;
     std::vector<StepSummary> steps;
+    std::int64_t rounds = 0;  ///< averaged ones
     std::vector<GroupSummary> groups;
     std::vector<std::pair<double, std::size_t>> running;  ///< seconds, peers that ran from then on
     std::map<std::string, std::int64_t> failed_rounds;    ///< by cause; once a round

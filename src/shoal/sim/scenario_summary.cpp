@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 namespace shoal::sim {
 
@@ -55,11 +56,16 @@ class Summary {
     }
 
     void all() {
+        for (std::size_t i = 0; i < peers_.size(); ++i) index_.emplace(peers_[i].node->peer.id, i);
         for (std::size_t i = 0; i < peers_.size(); ++i) gather(i);
-        double before = 0;
-        for (const auto& [step, round] : rounds_) {
-            add_step(value(step), round, before);
+        for (const auto& [key, round] : rounds_) {
+            add_round(value(key.first), round);
             find_bottleneck(round);
+        }
+        double before = 0;
+        for (StepSummary& step : result_.steps) {
+            step.seconds = step.at - before;
+            before = step.at;
         }
         for (const auto& [kind, rounds] : failed_)
             result_.failed_rounds[kind] = static_cast<std::int64_t>(rounds.size());
@@ -86,7 +92,7 @@ class Summary {
 
     void gather_round(std::size_t index, Step step, const Verdict& verdict) {
         const Recorder& seen = *peers_[index].node->seen;
-        Round& round = rounds_[step];
+        Round& round = rounds_[{step, verdict.round}];
         if (round.verdict == nullptr) round.verdict = &verdict;
         round.match.push_back(verdict.report.match_seconds);
         round.reduce.push_back(verdict.report.reduce_seconds);
@@ -103,31 +109,45 @@ class Summary {
             }
     }
 
-    void add_step(std::int64_t step, const Round& round, double& before) {
-        StepSummary summary;
-        summary.step = step + 1;
-        summary.at = round.at;
-        summary.seconds = round.at - before;
-        before = round.at;
-        summary.loss = round.loss_weight > 0 ? round.loss / round.loss_weight : 0;
-        summary.members = round.verdict->contributors.size();
-        summary.attempts = round.verdict->attempt + 1;
-        summary.match_seconds = median(round.match);
-        summary.reduce_seconds = median(round.reduce);
-        summary.vote_seconds = median(round.vote);
+    /// Rounds come in the order of steps; of one step there are several where the swarm averages in groups.
+    void add_round(std::int64_t step, const Round& round) {
+        const bool is_first = result_.steps.empty() || result_.steps.back().step != step + 1;
+        if (is_first) begin_step(step);
+        StepSummary& summary = result_.steps.back();
+        ++result_.rounds;
+        summary.rounds += is_first ? 0 : 1;
+        if (round.at > 0) summary.at = summary.at > 0 ? std::min(summary.at, round.at) : round.at;
+        loss_sum_ += round.loss;
+        loss_weight_ += round.loss_weight;
+        summary.loss = loss_weight_ > 0 ? loss_sum_ / loss_weight_ : 0;
+        summary.members += round.verdict->contributors.size();
+        summary.attempts = std::max(summary.attempts, round.verdict->attempt + 1);
+        for (const auto& [place, times, median_of] :
+             {std::tuple{&match_, &round.match, &summary.match_seconds},
+              std::tuple{&reduce_, &round.reduce, &summary.reduce_seconds},
+              std::tuple{&vote_, &round.vote, &summary.vote_seconds}}) {
+            place->insert(place->end(), times->begin(), times->end());
+            *median_of = median(*place);
+        }
         for (const Contributor& contributor : round.verdict->contributors) {
             summary.samples += contributor.weight;
+            result_.samples_counted += contributor.weight;
             if (GroupSummary* group = group_of(contributor.peer))
                 group->samples_counted += contributor.weight;
         }
-        result_.samples_counted += summary.samples;
+    }
+
+    void begin_step(std::int64_t step) {
+        StepSummary summary;
+        summary.step = step + 1;
         result_.steps.push_back(summary);
+        loss_sum_ = loss_weight_ = 0;
+        for (std::vector<double>* times : {&match_, &reduce_, &vote_}) times->clear();
     }
 
     GroupSummary* group_of(const PeerId& id) {
-        for (const SummarisedPeer& peer : peers_)
-            if (peer.node->peer.id == id) return &result_.groups[peer.group];
-        return nullptr;
+        const auto found = index_.find(id);
+        return found == index_.end() ? nullptr : &result_.groups[peers_[found->second].group];
     }
 
     /// The line that was busy the longest has held the round up, if it was busy half of the time.
@@ -157,7 +177,10 @@ class Summary {
     const std::vector<SummarisedPeer>& peers_;
     double scale_;
     ScenarioResult& result_;
-    std::map<Step, Round> rounds_;
+    double loss_sum_ = 0, loss_weight_ = 0;      ///< of the newest step
+    std::vector<double> match_, reduce_, vote_;  ///< likewise
+    std::map<std::pair<Step, collective::RoundId>, Round> rounds_;
+    std::map<PeerId, std::size_t> index_;  ///< in peers_, the first of those with this id
     std::map<std::string, std::set<std::pair<Step, unsigned>>> failed_;
 };
 

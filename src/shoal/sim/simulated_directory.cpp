@@ -19,6 +19,7 @@ struct Watch {
     std::string key;
     dht::Watcher watcher;
     std::map<Name, std::uint64_t> seen;  // newest sequence pushed
+    bool missed = false;                 // a push, for want of a way to the peer
 };
 
 void check_bounds(const std::string& key, const std::string& subkey, const Bytes& value,
@@ -44,7 +45,7 @@ struct SimulatedDirectoryService::State : std::enable_shared_from_this<State> {
     bool closed = false;
     std::map<std::string, std::map<Name, Entry>> records;
     std::map<PeerId, std::uint64_t> sequences;
-    std::vector<std::weak_ptr<Watch>> watches;
+    std::map<std::string, std::vector<std::weak_ptr<Watch>>> watches;  // by key
 
     Timeline& timeline() { return *internet.simulation().timeline(); }
 
@@ -68,8 +69,10 @@ struct SimulatedDirectoryService::State : std::enable_shared_from_this<State> {
             entry.previous = std::move(entry.record);
         entry.partition = internet.partition_number();
         entry.record = record;
-        for (const auto& weak : watches)
-            if (const auto watch = weak.lock(); watch && watch->key == record.key) push_later(watch, record);
+        const auto watching = watches.find(record.key);
+        if (watching == watches.end()) return;
+        for (const auto& weak : watching->second)
+            if (const auto watch = weak.lock()) push_later(watch, record);
     }
 
     void push_later(const std::shared_ptr<Watch>& watch, const dht::Record& record) {
@@ -82,10 +85,17 @@ struct SimulatedDirectoryService::State : std::enable_shared_from_this<State> {
     }
 
     void push(Watch& watch, const dht::Record& record) {
-        if (internet.is_crashed(watch.peer) || internet.is_frozen(watch.peer)) return;  // again when it thaws
+        if (internet.is_crashed(watch.peer)) return;
+        if (internet.is_frozen(watch.peer)) {  // again when it thaws
+            watch.missed = true;
+            return;
+        }
         const auto& entry = records[record.key][{record.owner, record.subkey}];
         const dht::Record* visible = seen_by(watch.peer, entry);
-        if (!visible || visible->sequence < record.sequence) return;  // again when the partition heals
+        if (!visible || visible->sequence < record.sequence) {  // again when the partition heals
+            watch.missed = true;
+            return;
+        }
         if (record.expires <= internet.clock(watch.peer).wall_now()) return;
         std::uint64_t& seen = watch.seen[{record.owner, record.subkey}];
         if (record.sequence <= seen) return;
@@ -100,9 +110,13 @@ struct SimulatedDirectoryService::State : std::enable_shared_from_this<State> {
     }
 
     void topology_changed() {
-        std::erase_if(watches, [](const auto& weak) { return weak.expired(); });
-        for (const auto& weak : watches)
-            if (const auto watch = weak.lock()) push_missed(watch);
+        for (auto& [key, watching] : watches) {
+            std::erase_if(watching, [](const auto& weak) { return weak.expired(); });
+            for (const auto& weak : watching)
+                if (const auto watch = weak.lock(); watch && std::exchange(watch->missed, false))
+                    push_missed(watch);
+        }
+        std::erase_if(watches, [](const auto& of_key) { return of_key.second.empty(); });
     }
 };
 
@@ -149,7 +163,7 @@ class SimulatedDirectory final : public dht::Directory {
         watch->peer = owner_;
         watch->key = std::move(key);
         watch->watcher = std::move(watcher);
-        state_->watches.push_back(watch);
+        state_->watches[watch->key].push_back(watch);
         state_->push_missed(watch);
         return watch;
     }

@@ -39,6 +39,7 @@ void Recorder::on_round(Step step, const Verdict& verdict) {
 void Recorder::on_step(Step step, double loss, double, double, const Fingerprint& digest) {
     steps[step] = {clock.now(), digest, loss};
     history.emplace_back(step, digest);
+    if (newest_step) *newest_step = std::max(*newest_step, value(step));
     if (after_step) after_step(step, digest);
 }
 
@@ -125,9 +126,15 @@ std::unique_ptr<QuadraticCompute> Swarm::make_compute(Node& node) {
     problem.time = options.time;
     problem.time_jitter = options.time_jitter;
     problem.first_sample = (nodes.size() + 1) << 32U;
+    problem.rate = settings.learning_rate;
     auto compute = std::make_unique<QuadraticCompute>(node.peer.id, *node.peer.clock,
                                                       node.peer.random.split(), ledger, violations, problem);
     compute->start_at(static_cast<Step>(options.start));
+    if (settings.spread > 0) {
+        Random random(problem.first_sample ^ world.simulation().random().next());
+        for (float& parameter : compute->parameters)
+            parameter += static_cast<float>(settings.spread * random.normal());
+    }
     if (options.from != nullptr) {
         compute->parameters = options.from->parameters;
         compute->momentum = options.from->momentum;
@@ -149,23 +156,35 @@ std::shared_ptr<TrainingPeer> Swarm::make_trainer(Node& node) {
     training.delayed = settings.delayed;
     training.alone_after = settings.alone_after;
     training.lost_quorum_timeout = settings.lost_quorum_timeout;
-    return make_training_peer(*node.peer.network, *node.peer.clock, *node.averager, *node.tracker,
-                              node.compute.get(), transfer, training, *node.seen, Log());
+    training.in_groups = settings.group_size > 0;
+    Compute* compute = node.compute.get();
+    if (training.in_groups) {
+        auto measure = [this](Step from, std::span<const float> own, std::span<const float> mean) {
+            spread.add(from, own, mean);
+        };
+        node.in_groups = std::make_unique<GroupCompute>(*node.compute, static_cast<Step>(node.options.start),
+                                                        std::move(measure));
+        compute = node.in_groups.get();
+    }
+    return make_training_peer(*node.peer.network, *node.peer.clock, *node.averager, *node.tracker, compute,
+                              transfer, training, *node.seen, Log());
 }
 
 NodePointer Swarm::start(Peer peer, const NodeOptions& options) {
-    auto node =
-        std::make_shared<Node>(Node{std::move(peer), options, {}, {}, {}, {}, {}, {}, {}, false, false, {}});
+    auto node = std::make_shared<Node>(
+        Node{std::move(peer), options, {}, {}, {}, {}, {}, {}, {}, {}, false, false, {}});
     if (options.between) node->peer.network = options.between(node->peer.network);
     Clock& clock = *node->peer.clock;
     node->started = clock.now();
     node->seen = std::make_unique<Recorder>(clock);
+    node->seen->newest_step = newest_step;
     node->tasks = std::make_unique<TaskGroup>(world.executor());
     if (options.role != Role::auxiliary) node->compute = make_compute(*node);
     ProgressSettings progress;
     progress.run = kSimulatedRun;
     progress.delayed = settings.delayed;
     progress.adaptive_quorum = settings.adaptive_quorum;
+    progress.group_size = settings.group_size;
     progress.target_batch_size = static_cast<Samples>(settings.target_batch_size);
     node->tracker = make_progress_tracker(*node->peer.network, *node->peer.directory, clock, progress, Log());
     AveragerSettings averaging;

@@ -14,7 +14,9 @@
 #include <string>
 #include <vector>
 
+#include "shoal/collective/group_compute.h"
 #include "shoal/collective/training_peer.h"
+#include "shoal/sim/group_spread.h"
 #include "shoal/sim/quadratic_compute.h"
 #include "shoal/sim/world.h"
 
@@ -47,6 +49,7 @@ struct Recorder final : collective::TrainingObserver {
     std::vector<std::pair<TimePoint, Step>> synchronised;
     std::optional<TimePoint> first_micro_batch;
     int held_out = 0;
+    std::shared_ptr<std::int64_t> newest_step;  ///< of the whole swarm, as far as its peers took it
     /// Called after the step or the verdict has been written down.
     std::function<void(Step, const Fingerprint&)> after_step;
     std::function<void(Step, const collective::Verdict&)> after_round;
@@ -77,7 +80,8 @@ struct NodeOptions {
 struct Node {
     Peer peer;
     NodeOptions options;
-    std::unique_ptr<QuadraticCompute> compute;  ///< none of an auxiliary peer
+    std::unique_ptr<QuadraticCompute> compute;            ///< none of an auxiliary peer
+    std::unique_ptr<collective::GroupCompute> in_groups;  ///< around it, where the swarm averages in groups
     std::shared_ptr<collective::ProgressTracker> tracker;
     std::shared_ptr<collective::Averager> averager;
     std::unique_ptr<Recorder> seen;
@@ -101,6 +105,9 @@ struct SwarmSettings {
     std::int64_t evaluate_every = 0;
     bool delayed = false;
     bool adaptive_quorum = false;
+    std::size_t group_size = 0;  ///< averages in groups of about so many; 0: in one
+    double learning_rate = 0.1;
+    double spread = 0;  ///< standard deviation of what peers start with, each with something else
 };
 
 class Swarm {
@@ -139,6 +146,9 @@ class Swarm {
     World world;
     std::vector<NodePointer> nodes;
     std::shared_ptr<Ledger> ledger = std::make_shared<Ledger>();
+    GroupSpread spread;
+    /// The highest step that a peer has taken; what highest_step() finds out with more work.
+    std::shared_ptr<std::int64_t> newest_step = std::make_shared<std::int64_t>(0);
     /// Misuse of a Compute, a line each.
     std::shared_ptr<std::vector<std::string>> violations = std::make_shared<std::vector<std::string>>();
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "shoal/collective/group_compute.h"
 #include "shoal/optim/local_compute.h"
 #include "shoal/run/gated_compute.h"
 #include "shoal/run/node.h"
@@ -70,9 +71,12 @@ class TrainingProgram {
         auto transfer = node_.transfer_settings();
         auto settings = node_.training_settings();
         transfer.probe = settings.probe = probe_;
+        collective::GroupCompute in_groups(gated_, start);
+        collective::Compute* compute = &gated_;
+        if (settings.in_groups) compute = &in_groups;
         const auto peer =
             collective::make_training_peer(node_.network(), node_.clock(), node_.averager(), node_.progress(),
-                                           &gated_, transfer, settings, observers_, node_.log());
+                                           compute, transfer, settings, observers_, node_.log());
         std::exception_ptr ending;
         try {
             co_await peer->run(start);

@@ -1,0 +1,143 @@
+// A whole swarm that averages in groups: how the variance among its peers falls, who comes late, and that a
+// seed fixes all of it.
+#include <cmath>
+#include <gtest/gtest.h>
+
+#include "shoal/base/error.h"
+#include "shoal/sim/group_spread.h"
+#include "shoal/sim/scenario_report.h"
+
+namespace shoal::sim {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr const char* kInGroups = R"([scenario]
+target_batch_size = 1600
+steps = 6
+duration = 120
+group_size = 8
+parameter_spread = 1
+parameters = 64
+payload_megabytes = 0.1
+
+[[peers]]
+name = "worker"
+count = 128
+samples_per_second = 16
+micro_batch = 16
+)";
+
+/// A tenth of the peers dies every 1.5 s, and is back a little later with nothing but its key.
+constexpr const char* kFailing = R"(
+[[events]]
+at = 3
+every = 1.5
+until = 120
+what = "crash"
+count = 7
+
+[[events]]
+at = 3.7
+every = 1.5
+until = 120
+what = "restart"
+)";
+
+ScenarioResult run(const std::string& toml, std::uint64_t seed) {
+    return run_scenario(parse_scenario(toml, "groups.toml"), seed);
+}
+
+/// Holds the variance that steps leave against the formula, with as many groups and peers as there were. At
+/// the first step all parameters are independent and normal: then the share that is left varies by
+/// sqrt(2 / (groups - 1) / parameters) of itself. Later a single peer that has been away may make up most of
+/// the variance, and what is left depends on the size of its group; on average it is no more than the formula
+/// says.
+void expect_variance_by_formula(const ScenarioResult& result) {
+    constexpr double kParameters = 64, kTolerance = 0.2;
+    double seen = 0, expected = 0;
+    for (const StepSummary& step : result.steps) {
+        ASSERT_GT(step.variance_before, 0);
+        const double left = variance_left(step.mixed_peers, static_cast<double>(step.rounds));
+        seen += step.variance_after / step.variance_before;
+        expected += left;
+        if (step.step > 1) continue;
+        const double deviation = left * std::sqrt(2 / (static_cast<double>(step.rounds - 1) * kParameters));
+        EXPECT_NEAR(seen, left, 4 * deviation);
+    }
+    EXPECT_LT(seen, (1 + kTolerance) * expected);
+}
+
+class InGroups : public ::testing::TestWithParam<std::uint64_t> {};
+INSTANTIATE_TEST_SUITE_P(Seeds, InGroups, ::testing::Values(1, 2, 3));
+
+TEST_P(InGroups, TheVarianceAmongPeersFallsByTheFormula) {
+    const ScenarioResult result = run(kInGroups, GetParam());
+    EXPECT_TRUE(result.violations.empty()) << result.violations.front();
+    ASSERT_EQ(result.steps.size(), 6U);
+    for (const StepSummary& step : result.steps) EXPECT_GE(step.mixed_peers, 115U) << "step " << step.step;
+    EXPECT_LT(result.steps.back().variance_after, 1e-3 * result.steps.front().variance_before);
+    expect_variance_by_formula(result);
+}
+
+TEST_P(InGroups, AlsoWithATenthOfThePeersFailingInEachRound) {
+    const ScenarioResult result = run(std::string(kInGroups) + kFailing, GetParam());
+    EXPECT_TRUE(result.violations.empty()) << result.violations.front();
+    ASSERT_EQ(result.steps.size(), 6U);
+    EXPECT_GE(result.faults.at("crash"), 6 * 12);
+    expect_variance_by_formula(result);
+}
+
+TEST(GroupAveraging, OneSeedGivesTheSameLogByteForByte) {
+    const std::string toml = std::string(kInGroups) + kFailing;
+    const ScenarioResult once = run(toml, 4), again = run(toml, 4), other = run(toml, 5);
+    EXPECT_EQ(once.log, again.log);
+    EXPECT_NE(once.log, other.log);
+}
+
+SwarmSettings in_groups_of_four() {
+    SwarmSettings settings;
+    settings.group_size = 4;
+    settings.target_batch_size = 24 * 16;
+    settings.last_step = 12;
+    return settings;
+}
+
+TEST(GroupAveraging, ANewcomerTakesTheStateOfAnotherAndTrainsOn) {
+    Swarm swarm(7, in_groups_of_four());
+    for (int i = 0; i < 24; ++i) swarm.add();
+    ASSERT_TRUE(swarm.run_until([&] { return swarm.lowest_step() >= 4; }, 2min));
+    const NodePointer newcomer = swarm.add();
+    ASSERT_TRUE(swarm.run_until([&] { return newcomer->seen->averaged.size() >= 3; }, 2min));
+    EXPECT_FALSE(newcomer->seen->synchronised.empty());
+    EXPECT_GE(value(newcomer->seen->averaged.begin()->first), 4);
+    EXPECT_GE(newcomer->seen->averaged.rbegin()->second.contributors.size(), 2U);
+}
+
+TEST(GroupAveraging, WhoWasFrozenGoesOnWhereTheSwarmIs) {
+    Swarm swarm(8, in_groups_of_four());
+    for (int i = 0; i < 24; ++i) swarm.add();
+    ASSERT_TRUE(swarm.run_until([&] { return swarm.lowest_step() >= 3; }, 2min));
+    const NodePointer late = swarm.nodes[5];
+    swarm.world.internet().freeze(late->peer.id);
+    ASSERT_TRUE(swarm.run_until([&] { return swarm.highest_step() >= 8; }, 2min));
+    swarm.world.internet().thaw(late->peer.id);
+    EXPECT_TRUE(swarm.finishes(2min));
+    EXPECT_TRUE(late->finished);
+    EXPECT_EQ(value(late->trainer->step()), 12);
+}
+
+TEST(GroupAveraging, ASwarmOfOneGroupAndALonePeerTrain) {
+    for (const int peers : {1, 2}) {
+        SwarmSettings settings = in_groups_of_four();
+        settings.target_batch_size = 16 * peers;
+        settings.last_step = 4;
+        Swarm swarm(9, settings);
+        for (int i = 0; i < peers; ++i) swarm.add();
+        EXPECT_TRUE(swarm.finishes(2min)) << peers;
+        EXPECT_EQ(swarm.lowest_step(), 4) << peers;
+    }
+}
+
+}  // namespace
+}  // namespace shoal::sim
