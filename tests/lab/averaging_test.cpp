@@ -1,5 +1,6 @@
 // `shoal lab averaging`: lines that are shaped and leave nothing behind, rows, and what it reports. How fast
 // rounds are is for the experiment to say.
+#include "lab/namespaces.h"
 #include "run/program.h"
 #include "run/temporary_folder.h"
 
@@ -28,17 +29,6 @@ namespace {
 using run::Program;
 using run::program_folder;
 using run::TemporaryFolder;
-
-/// Without the right to make namespaces only the message can be tested: it must say what to do.
-bool may_make_namespaces() {
-    try {
-        const NetworkNamespace probe;
-        return true;
-    } catch (const Error& error) {
-        EXPECT_NE(std::string(error.what()).find("sudo"), std::string::npos) << error.what();
-        return false;
-    }
-}
 
 std::string said_within(int descriptor, const std::string& command) {
     std::string said;
