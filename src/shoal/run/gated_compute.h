@@ -2,6 +2,7 @@
 #pragma once
 
 #include <utility>
+#include <vector>
 
 #include "shoal/collective/training_peer.h"
 #include "shoal/run/membership.h"
@@ -23,6 +24,7 @@ class GatedCompute final : public collective::Compute, public collective::Traini
     void on_step(Step, double, double, double, const Fingerprint&) override { membership_.took_step(); }
 
     std::size_t gradient_elements() const override { return compute_.gradient_elements(); }
+    std::vector<std::size_t> tensor_sizes() const override { return compute_.tensor_sizes(); }
     awaitable<std::span<const float>> contribution() override { return compute_.contribution(); }
     awaitable<bool> apply(Step from, std::span<const float> average) override {
         return compute_.apply(from, average);

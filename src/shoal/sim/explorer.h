@@ -22,7 +22,7 @@ struct ExplorerSettings {
     /// of a partition alone.
     Duration fault_time = std::chrono::seconds(12);
     Duration lost_quorum_timeout = std::chrono::seconds(20);
-    Duration recovery = std::chrono::seconds(90);
+    Duration recovery = std::chrono::seconds(180);
     std::size_t fewest_running = 2;  ///< full peers that no fault stops
     std::size_t most_running = 12;   ///< nobody joins beyond these
 };
