@@ -229,6 +229,50 @@ TEST(Async, a_cancellation_at_the_moment_of_the_wake_up_is_not_lost_by_what_runs
     EXPECT_TRUE(cancelled);
 }
 
+struct Owned {
+    explicit Owned(bool& flag) : alive(flag) { alive = true; }
+    Owned(const Owned&) = delete;
+    Owned& operator=(const Owned&) = delete;
+    ~Owned() { alive = false; }
+    bool& alive;
+};
+
+awaitable<void> use(const bool& alive, int& used, int& used_after_its_end) {
+    ++(alive ? used : used_after_its_end);
+    co_return;
+}
+
+awaitable<void> wait_then_have_two_tasks(Signal& signal, bool& alive, int& used, int& used_after_its_end) {
+    co_await signal.wait();
+    const asio::any_io_executor executor = co_await asio::this_coro::executor;
+    const Owned owned(alive);
+    TaskGroup tasks(executor);
+    for (int i = 0; i < 2; ++i) tasks.spawn(use(owned.alive, used, used_after_its_end));
+    co_await tasks.join();
+}
+
+TEST(Async, tasks_of_an_owner_that_was_cancelled_before_it_could_wait_for_them_never_begin) {
+    for (const bool cancel : {false, true}) {
+        asio::io_context context;
+        Signal signal(context.get_executor());
+        asio::cancellation_signal cancelling;
+        bool alive = false, ended = false;
+        int used = 0, used_after_its_end = 0;
+        asio::co_spawn(context, wait_then_have_two_tasks(signal, alive, used, used_after_its_end),
+                       asio::bind_cancellation_slot(cancelling.slot(), [&](const std::exception_ptr& error) {
+                           EXPECT_EQ(error && is_cancellation(error), cancel);
+                           ended = true;
+                       }));
+        context.poll();
+        signal.notify();
+        if (cancel) cancelling.emit(asio::cancellation_type::terminal);
+        context.poll();
+        EXPECT_TRUE(ended);
+        EXPECT_EQ(used_after_its_end, 0);
+        EXPECT_EQ(used, cancel ? 0 : 2);
+    }
+}
+
 awaitable<void> pop_three(Mailbox<int>& mailbox, std::vector<int>& got) {
     for (int i = 0; i < 3; ++i) got.push_back(co_await mailbox.pop());
 }

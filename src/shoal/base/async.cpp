@@ -53,6 +53,7 @@ struct TaskGroup::State : std::enable_shared_from_this<State> {
         bool begun = false;
         bool cancelled = false;
         bool destroyed = false;  // with its context, before it ended
+        bool dropped = false;    // its group has gone before it began
     };
     std::list<Task> running;  // a list, so that slots stay where they are
     std::exception_ptr failure;
@@ -79,6 +80,10 @@ struct TaskGroup::State : std::enable_shared_from_this<State> {
 
     /// Runs the task up to its first wait; only then can a cancellation reach it.
     void begin(std::list<Task>::iterator entry, awaitable<void> task) {
+        if (entry->dropped) {
+            running.erase(entry);
+            return;
+        }
         auto life = std::make_shared<Life>(shared_from_this(), entry);
         auto on_end = [life = std::move(life)](const std::exception_ptr& error) {
             const auto state = std::exchange(life->state, nullptr);
@@ -104,6 +109,9 @@ TaskGroup::TaskGroup(asio::any_io_executor executor) : state_(std::make_shared<S
 
 TaskGroup::~TaskGroup() {
     if (state_->running.empty()) return;
+    // A caller that was cancelled before spawn() throws at `co_await join()` itself, before join() could wait
+    // for anybody: what its tasks use is gone then, and none of them has begun.
+    for (State::Task& task : state_->running) task.dropped = !task.begun;
     // Posted, because a task may own the group's owner: when a context is destroyed, the frame that is being
     // destroyed right now can be that of the task that a cancellation would reach. Weak, because the tasks
     // keep the state.

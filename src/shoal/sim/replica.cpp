@@ -66,8 +66,8 @@ void run_replica(const run::RunDefinition& definition, const ReplicaSettings& se
     run::NodeOptions options;
     options.purpose = run::Purpose::training;
     options.log = settings.log;
+    std::unique_ptr<Replica> replica;  // before the node: what is left waiting there uses it
     run::Node node(definition, options);
-    std::unique_ptr<Replica> replica;
     node.run([&](run::Node& started) {
         replica = std::make_unique<Replica>(started, settings);
         return replica->run();
