@@ -48,6 +48,7 @@ class LogOptions {
 // The sub-commands of `shoal` itself...
 Command seed_command();
 Command status_command();
+Command report_command();
 Command doctor_command();
 Command init_command();
 Command key_command();

@@ -15,7 +15,7 @@ int main(int argc, char** argv) {
         return kFailure;
     }
     return run_program(argc, argv,
-                       {seed_command(), status_command(), doctor_command(), init_command(), key_command(),
-                        sim_command(), replica_command()},
+                       {seed_command(), status_command(), report_command(), doctor_command(), init_command(),
+                        key_command(), sim_command(), replica_command()},
                        handed_over());
 }

@@ -27,7 +27,7 @@ TEST(CommandLine, HelpListsEverySubCommand) {
     const TemporaryFolder folder;
     const Result help = shoal({"--help"}, folder.path());
     EXPECT_EQ(help.code, 0);
-    for (const char* name : {"seed", "status", "doctor", "init", "key", "train", "lab", "bench"})
+    for (const char* name : {"seed", "status", "report", "doctor", "init", "key", "train", "lab", "bench"})
         EXPECT_TRUE(contains(help.output, "\n  " + std::string(name) + " ")) << name;
 }
 
@@ -106,6 +106,31 @@ TEST(CommandLine, AKeyIsMadeOnceAndReadBack) {
     EXPECT_EQ(shoal({"key", "--new", "key.pem"}, folder.path()).code, 2);
     write_whole(folder / "key.pem", "damaged");
     EXPECT_EQ(shoal({"key", "key.pem"}, folder.path()).code, 2);
+}
+
+TEST(CommandLine, ReportShowsARunAndFailsWhereNothingCanBeRead) {
+    const TemporaryFolder folder;
+    std::filesystem::create_directories(folder / "peers/a");
+    EXPECT_TRUE(contains(shoal({"report", "--help"}, folder.path()).output, "Example"));
+    const Result nothing = shoal({"report", "peers"}, folder.path());
+    EXPECT_EQ(nothing.code, 1);
+    EXPECT_TRUE(contains(nothing.errors, "no record of a run can be read in peers")) << nothing.errors;
+    EXPECT_EQ(shoal({"report"}, folder.path()).code, 2);
+    EXPECT_EQ(shoal({"report", "peers", "--price", "x"}, folder.path()).code, 2);
+    EXPECT_EQ(shoal({"report", "peers", "--traffic-price", "-1"}, folder.path()).code, 2);
+
+    write_whole(folder / "peers/a/metrics.jsonl",
+                R"({"time":0,"event":"started","run":"r","name":"alice","peer":"aaaaaaaaaa","role":"full"})"
+                "\ndamaged\n{\"time\":500,\"event\":\"stopped\"}\n");
+    const Result report = shoal({"report", "--price", "alice=7.2", "--traffic-price", "0.1", "--against",
+                                 "peers", "--json", "out.json", "peers"},
+                                folder.path());
+    EXPECT_EQ(report.code, 0) << report.errors;
+    EXPECT_TRUE(contains(report.errors, "shoal: warning: peers/a/metrics.jsonl:2: ")) << report.errors;
+    EXPECT_TRUE(contains(report.output, "$1.00")) << report.output;
+    const auto json = nlohmann::json::parse(read_whole(folder / "out.json"));
+    EXPECT_NEAR(json["dollars"].get<double>(), 1.0, 1e-9);
+    EXPECT_EQ(json["participants"].size(), 1U);
 }
 
 class HandOver : public testing::Test {
