@@ -62,9 +62,9 @@ Command report_command() {
         app.description(
             "Reads the records (metrics.jsonl) that peers wrote into their folders, and shows who took "
             "part.\n"
-            "Gather the folders of all peers below one, for those whose folder is missing show only what "
-            "others\n"
-            "tell of them. Of each participant:\n"
+            "Gather the folders of all peers below one; of a peer whose folder is missing there is only what "
+            "the\n"
+            "others tell. Of each participant:\n"
             "  sessions  how often it came; one ends with its process, or with a long silence (--away)\n"
             "  batches, samples  micro-batches and samples that it computed\n"
             "  counted   of those samples, what stands behind steps of the run; share: of everybody's\n"

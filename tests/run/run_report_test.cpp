@@ -67,7 +67,7 @@ class RunReports : public testing::Test {
 TEST_F(RunReports, AddUpWhatEachDidAndCountASharedRoundOnce) {
     write("a", event(999, "model") + started(1000, "alice", kAlice) + batch(1001, 20) + batch(1002, 14) +
                    round(1003, 0) + step(1003, 1, "5.5") + round(1004, 1) + step(1005, 2, "4.5") +
-                   event(1999, "held_out") + event(2599, "stopped"));
+                   event(1600, "held_out") + event(2199, "stopped"));
     write("deep/er/b",
           started(1000, "bob", kBob) +
               R"({"time":1001,"event":"synchronised","step":0,"bytes":500,"donors":["aaaaaaaa","cccccccc"]})"
@@ -91,16 +91,16 @@ TEST_F(RunReports, AddUpWhatEachDidAndCountASharedRoundOnce) {
     EXPECT_EQ(alice.steps.size(), 2U);
     ASSERT_EQ(alice.sessions.size(), 1U);
     EXPECT_TRUE(alice.sessions[0].stopped);
-    EXPECT_EQ(alice.online(), 1600);
+    EXPECT_EQ(alice.online(), 1200);
     const Participant& bob = named(report, "bob");
     EXPECT_EQ(bob.bytes_received, 4500);
     EXPECT_EQ(bob.failures, (std::map<std::string, std::int64_t>{{"peer_lost", 1}, {"timed_out", 1}}));
     EXPECT_FALSE(bob.sessions.at(0).stopped);
     EXPECT_EQ(report.counted_samples(), 200);
-    EXPECT_EQ(report.seconds(), 1600);
+    EXPECT_EQ(report.seconds(), 1200);
     EXPECT_EQ(report.steps.at(1).time, 1003);
     EXPECT_EQ(report.steps.at(2).loss, 4.5);
-    const std::vector<std::pair<double, int>> over_time = {{0, 1}, {1, 2}, {6, 1}, {1600, 0}};
+    const std::vector<std::pair<double, int>> over_time = {{0, 1}, {1, 2}, {6, 1}, {1200, 0}};
     EXPECT_EQ(report.peers_over_time(), over_time);
 }
 

@@ -187,7 +187,8 @@ void FolderReader::record(const json& record) {
         part.peer = peer_of(record, "peer");
         part.name = printable(text_of(record, "name"));
         part.role = printable(text_of(record, "role"));
-        records_.report.runs.insert(printable(text_of(record, "run")));
+        const std::string run = printable(text_of(record, "run"));
+        if (!run.empty()) records_.report.runs.insert(run);  // a seed may serve any run
     } else if (event == "micro_batch") {
         part.micro_batches = count_of(record, "micro_batches");
         part.samples = count_of(record, "samples");
