@@ -318,5 +318,62 @@ TEST_F(Book, WaitsForAllNewcomersThatAskNoLongerThanForOne) {
     EXPECT_EQ(latest(), asked + 210s);
 }
 
+/// Peer 1 and two others wait since the batch is full; peer 4 is in the middle of a micro-batch.
+class LatePeers : public Book {
+  protected:
+    LatePeers() : adaptive_(peer(1), adaptive()) {
+        adaptive_.set_own(ready(1), now_);
+        now_ = now_ + 4s;  // that the batch takes
+        for (const int n : {2, 3}) tell(ready(n), 1);
+        tell(trainer(4, 5, 250), 1);
+        adaptive_.set_own(ready(1), now_);
+    }
+    static ProgressSettings adaptive() {
+        ProgressSettings s = settings();
+        s.adaptive_quorum = true;
+        return s;
+    }
+    static Progress ready(int n) {
+        Progress progress = trainer(n, 5, 250);
+        progress.waiting = true;
+        return progress;
+    }
+    void tell(const Progress& progress, std::uint64_t sequence) {
+        ProgressRecord record;
+        record.progress = progress;
+        record.sequence = sequence;
+        adaptive_.accept(record, ProgressBook::Source::connection, 30s, now_);
+    }
+    /// Seconds for which a leader would wait for peer 4, from when the batch was full.
+    double patience() {
+        for (const ExpectedPeer& one :
+             adaptive_.expected(Step{5}, now_, [](const Progress&) { return false; }))
+            if (one.peer == peer(4)) return seconds(one.ready_by - now_);
+        return -1;
+    }
+    ProgressBook adaptive_;
+};
+
+TEST_F(LatePeers, AreWaitedForWhileThatPays) {
+    ASSERT_TRUE(adaptive_.batch_is_full());
+    EXPECT_GE(patience(), 1) << "a micro-batch of a second, of one of four equal peers";
+}
+
+TEST_F(LatePeers, AreNotWaitedForLongerThanThat) {
+    Progress slow = trainer(4, 5, 250);
+    slow.samples_per_second = 1;
+    slow.micro_batch_seconds = 25;
+    tell(slow, 2);
+    EXPECT_EQ(patience(), 0);
+}
+
+TEST_F(LatePeers, AreNotShutOutByOneThatClaimsToBeFast) {
+    const double before = patience();
+    Progress boaster = ready(3);
+    boaster.samples_per_second = kMaximumSamplesPerSecond;
+    tell(boaster, 2);
+    EXPECT_EQ(patience(), before);
+}
+
 }  // namespace
 }  // namespace shoal::collective

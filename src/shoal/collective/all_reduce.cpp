@@ -27,6 +27,10 @@ constexpr int kLeadPatience = 8;  ///< of a stall_timeout, for each chunk
 /// catches up.
 constexpr double kPaceMargin = 1.15;
 
+/// Bytes per second. Whoever says that its line is slower still gets signs of life and votes in time: they go
+/// the same way, behind what is under way.
+constexpr double kSlowestPace = 8192;
+
 /// The control bytes of a message without payload: a sign of life.
 constexpr std::uint8_t kAlive[] = {1};
 
@@ -82,8 +86,9 @@ void AllReduce::start() {
 
 /// Its own line and the other's are known: so much at a time that no queue grows before them.
 void AllReduce::pace(std::size_t member) {
-    if (settings_.paced && !stopped_)
-        network_.pace(plan_.members[member].peer, kPaceMargin * plan_.sending_rate(member));
+    if (!settings_.paced || stopped_) return;
+    const double rate = kPaceMargin * plan_.sending_rate(member);
+    network_.pace(plan_.members[member].peer, rate > 0 ? std::max(rate, kSlowestPace) : 0);
 }
 
 void AllReduce::accept(std::size_t member, net::StreamPointer stream) {

@@ -87,7 +87,7 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
         if (stopped_) co_return;
         end();
         ProgressRecord record;
-        record.sequence = next_sequence();
+        record.sequence = numbers_.next(clock_.wall_now());
         record.goodbye = true;
         record.progress.step = own_.waiting ? next(own_.step) : own_.step;
         const Bytes words = encode_progress(record);
@@ -288,13 +288,6 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
         if (group == here_.get()) changed.notify();
     }
 
-    std::uint64_t next_sequence() {
-        const auto now = static_cast<std::uint64_t>(
-            std::max<std::int64_t>(clock_.wall_now().time_since_epoch().count(), 0));
-        sequence_ = std::max(sequence_ + 1, now * 1000);
-        return sequence_;
-    }
-
     awaitable<void> say(std::string key, Bytes words, TimePoint deadline) {
         try {
             awaitable<void> publishing =
@@ -310,7 +303,7 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
         ProgressRecord record;
         record.progress = own_;
         record.progress.swarm_size = size_;
-        record.sequence = next_sequence();
+        record.sequence = numbers_.next(clock_.wall_now());
         co_await say(std::move(key), encode_progress(record), clock_.now() + 10s);
     }
 
@@ -395,7 +388,7 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
     double step_seconds_ = 0;
     std::deque<std::set<PeerId>> met_;
     std::map<PeerId, TimePoint> doubted_;
-    std::uint64_t sequence_ = 0;
+    RecordNumbers numbers_;
     bool started_ = false, stopped_ = false, unpublished_ = false, is_asking_ = false;
     Signal dirty_, asks_;
     std::shared_ptr<void> observing_;

@@ -92,7 +92,7 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
         end();
         // Who leaves in the middle of a round may have taken part in it.
         ProgressRecord record;
-        record.sequence = next_sequence();
+        record.sequence = numbers_.next(clock_.wall_now());
         record.goodbye = true;
         record.progress.step = book.own().waiting ? next(book.own().step) : book.own().step;
         const Bytes words = encode_progress(record);
@@ -168,7 +168,7 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
     void say() {
         ProgressRecord record;
         record.progress = book.own();
-        record.sequence = next_sequence();
+        record.sequence = numbers_.next(clock_.wall_now());
         words_ = encode_progress(record);
         links_->say(words_);
         unsaid_ = false;
@@ -192,13 +192,6 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
             co_await until_due();
             say();
         }
-    }
-
-    std::uint64_t next_sequence() {
-        const auto now = static_cast<std::uint64_t>(
-            std::max<std::int64_t>(clock_.wall_now().time_since_epoch().count(), 0));
-        sequence_ = std::max(sequence_ + 1, now * 1000);
-        return sequence_;
     }
 
     static awaitable<void> listen(std::weak_ptr<TrackerCore> weak, net::StreamPointer stream) {
@@ -318,7 +311,7 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
     std::shared_ptr<ProgressLinks> links_;
     std::map<PeerId, Inbox> inboxes_;  ///< of connected peers
     Bytes words_;                      ///< our newest record; empty before the first report
-    std::uint64_t sequence_ = 0;
+    RecordNumbers numbers_;
     TimePoint said_at_;
     bool unsaid_ = false;  ///< what this peer has reported since
     bool unpublished_ = false, stopped_ = false;

@@ -229,6 +229,7 @@ TimePoint ProgressBook::next_expiry() const {
 }
 
 void ProgressBook::set_own(Progress own, TimePoint now) {
+    if (own.step != own_.step || !own_step_since_) own_step_since_ = now;
     own_ = std::move(own);
     own_.peer = self_;
     last_now_ = now;
@@ -282,24 +283,30 @@ void ProgressBook::judge(TimePoint now) {
 }
 
 // Who waits is ready. A late peer will probably be ready a micro-batch after its last report; a majority is
-// waited for whatever it costs, as no round begins without one.
+// waited for whatever it costs, as no round begins without one. Speeds are what was counted in the time that
+// the batch took here, or what is claimed where that is less: nobody can say that it is so fast that no other
+// is worth waiting for.
 std::optional<TimePoint> ProgressBook::end_of_waiting(Step step, TimePoint now) const {
-    if (!settings_.adaptive_quorum || !full_since_) return std::nullopt;
+    if (!settings_.adaptive_quorum || !full_since_ || !own_step_since_) return std::nullopt;
+    constexpr double kShortestBatch = 0.001;
+    const double filled_in = std::max(kShortestBatch, seconds(*full_since_ - *own_step_since_));
     std::vector<LatePeer> late;
     double ready_speed = 0, batch_speed = 0;
     std::size_t ready = 0, all = 0;
     const auto count = [&](const Progress& peer, TimePoint reported) {
         if (!peer.training || peer.role == Role::auxiliary || peer.step != step) return;
+        const auto samples = static_cast<double>(value(peer.samples));
+        const double speed = std::min(peer.samples_per_second, samples / filled_in);
         ++all;
-        batch_speed += peer.samples_per_second;
+        batch_speed += speed;
         if (peer.waiting) {
             ++ready;
-            ready_speed += peer.samples_per_second;
+            ready_speed += speed;
             return;
         }
         const double until = seconds(reported - *full_since_) + peer.micro_batch_seconds;
         const double batch = peer.micro_batch_seconds * peer.samples_per_second;
-        late.push_back({std::max(0.0, until), static_cast<double>(value(peer.samples)) + batch});
+        late.push_back({std::max(0.0, until), samples + batch});
     };
     count(own_, now);
     for (const auto& [peer, entry] : entries_)

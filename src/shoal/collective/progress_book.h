@@ -130,7 +130,8 @@ class ProgressBook {
     PeerId self_;
     ProgressSettings settings_;
     Progress own_;
-    std::vector<PeerId> companions_;  ///< ascending
+    std::optional<TimePoint> own_step_since_;  ///< when this peer first said that it works for own_.step
+    std::vector<PeerId> companions_;           ///< ascending
     std::map<PeerId, Entry> entries_;
     std::map<PeerId, Tombstone> tombstones_;
     std::map<PeerId, Strikes> strikes_;

@@ -1,6 +1,7 @@
 // A progress record on the wire: encoding, and the checks that every record of another peer passes first.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "shoal/base/bytes.h"
@@ -13,6 +14,20 @@ struct ProgressRecord {
     Progress progress;
     std::uint64_t sequence = 0;
     bool goodbye = false;  ///< then only progress.peer, progress.step and sequence mean something
+};
+
+/// The sequence numbers of one peer's records: each larger than the last, also after a restart, as long as
+/// its clock goes forward.
+class RecordNumbers {
+  public:
+    std::uint64_t next(WallTime now) {
+        const auto milliseconds = std::max<std::int64_t>(now.time_since_epoch().count(), 0);
+        last_ = std::max(last_ + 1, static_cast<std::uint64_t>(milliseconds) * 1000);
+        return last_;
+    }
+
+  private:
+    std::uint64_t last_ = 0;
 };
 
 // What no honest peer exceeds. Larger claims are refused with the whole record.

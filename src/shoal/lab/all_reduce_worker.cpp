@@ -13,6 +13,7 @@
 
 #include "shoal/base/async.h"
 #include "shoal/base/error.h"
+#include "shoal/base/run_until.h"
 #include "shoal/collective/averager.h"
 #include "shoal/compress/codec.h"
 #include "shoal/lab/rendezvous.h"
@@ -270,13 +271,7 @@ void run_all_reduce_worker(const AllReduceWorkerOptions& options) {
     setsid();  // all_reduce_contestants.h says why
     asio::io_context context(1);
     Worker worker(context, options);
-    std::exception_ptr failure;
-    asio::co_spawn(context, worker.run(), [&](std::exception_ptr error) {
-        failure = std::move(error);
-        context.stop();
-    });
-    context.run();
-    if (failure) std::rethrow_exception(failure);
+    run_until_ended(context, worker.run());
 }
 
 }  // namespace shoal::lab

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <asio/buffer.hpp>
-#include <asio/co_spawn.hpp>
 #include <asio/io_context.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/read.hpp>
@@ -16,6 +15,7 @@
 
 #include "shoal/base/async.h"
 #include "shoal/base/clock.h"
+#include "shoal/base/run_until.h"
 #include "shoal/lab/rendezvous.h"
 
 namespace shoal::lab {
@@ -111,10 +111,7 @@ void run_bare_exchange(const BareExchangeOptions& options) {
     setsid();  // all_reduce_contestants.h says why
     asio::io_context context(1);
     Exchange exchange(context, options);
-    std::exception_ptr failure;
-    asio::co_spawn(context, exchange.run(), [&](std::exception_ptr error) { failure = std::move(error); });
-    context.run();
-    if (failure) std::rethrow_exception(failure);
+    run_until_ended(context, exchange.run());
 }
 
 }  // namespace shoal::lab

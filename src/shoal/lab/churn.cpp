@@ -65,6 +65,7 @@ class Churn {
         fmt::print("{} peers, a batch of {} samples in {:g} s; {} faults, one every {:g} s, {:g} s each\n",
                    options_.peers, target(), options_.step_seconds, options_.faults, options_.every,
                    options_.away);
+        std::fflush(stdout);
         for (std::size_t machine = 0; machine < lives_.size(); ++machine) start(machine);
         wait_for("all peers to contribute", kStartLimit, [this] { return all_contribute(); });
         const double with_faults = options_.every * options_.faults;
@@ -198,10 +199,15 @@ every = 0
         return first;
     }
 
+    /// Seconds from the beginning: about the middle of the fault's own interval, so that all of them fit.
+    double moment_of_a_fault(int number) {
+        return options_.every * (number + 0.25 + 0.5 * random_.uniform());
+    }
+
     /// From the first step after now to the last one before the time is over, so that whole steps count.
     Stretch measure(double seconds, bool with_faults) {
         const double from = wall_seconds();
-        double next_fault = from + options_.every / 2;
+        double next_fault = from + moment_of_a_fault(0);
         int begun = 0;
         while (wall_seconds() < from + seconds) {
             look();
@@ -209,8 +215,7 @@ every = 0
                 if (!fault.over && wall_seconds() > fault.at + options_.away) end(fault);
             if (with_faults && begun < options_.faults && wall_seconds() > next_fault) {
                 strike(kFaults[static_cast<std::size_t>(begun) % kFaults.size()]);
-                ++begun;
-                next_fault += options_.every * (0.75 + 0.5 * random_.uniform());
+                next_fault = from + moment_of_a_fault(++begun);
             }
         }
         for (Fault& fault : faults_)
