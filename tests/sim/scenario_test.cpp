@@ -78,7 +78,7 @@ TEST(ScenarioFile, TheNumberOfPeersIsHeldToItsBound) {
 }
 
 TEST(ScenarioFile, EveryReadyScenarioIsSound) {
-    EXPECT_EQ(ready_scenarios().size(), 13U);
+    EXPECT_EQ(ready_scenarios().size(), 14U);
     for (const ReadyScenario& ready : ready_scenarios()) {
         const Scenario scenario = load_scenario(std::string(ready.name));
         EXPECT_EQ(scenario.name, ready.name);

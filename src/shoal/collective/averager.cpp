@@ -346,6 +346,8 @@ Verdict ButterflyAverager::to_verdict(const Round& round, const std::optional<Vo
         verdict.report.bytes_sent = round.reduce->bytes_sent();
         verdict.report.bytes_received = round.reduce->bytes_received();
     }
+    if (plan.promised_seconds > 0) verdict.lines = plan.lines;
+    verdict.vector_bytes = plan.bytes;
     verdict.outcome = Verdict::Outcome::cut_off;
     if (!value) {
         verdict.cause = round.vote->trouble();

@@ -34,6 +34,7 @@
 #include "shoal/base/random.h"
 #include "shoal/base/units.h"
 #include "shoal/collective/phase.h"
+#include "shoal/collective/work_split.h"
 #include "shoal/net/network.h"
 
 namespace shoal::collective {
@@ -145,8 +146,11 @@ struct Verdict {
     std::vector<Contributor> contributors;  ///< all members of the round in member order (ascending PeerId)
     std::vector<PeerId> lost;               ///< members named as the cause of 'failed'
     Fingerprint digest;                     ///< of the encoded results, equal on all members
-    RoundId round{};                        ///< of 'averaged'
-    unsigned attempt = 0;                   ///< of the round that was decided
+    std::vector<SplitMember> lines;  ///< by contributor, bytes per second, as the plan reckoned with them;
+                                     ///< empty if nobody knows its line
+    double vector_bytes = 0;         ///< of one encoded vector
+    RoundId round{};                 ///< of 'averaged'
+    unsigned attempt = 0;            ///< of the round that was decided
     RoundReport report;
 };
 std::string_view to_string(Verdict::Outcome outcome);

@@ -10,6 +10,11 @@
 namespace shoal::collective {
 namespace {
 
+double pace(const WorkSplit& split, double speed, const RoleProblem& problem) {
+    const double averaged = 1 / (problem.vector_length * split.seconds);
+    return combined_pace(speed / problem.target_batch, averaged, problem.overlap);
+}
+
 class Search {
   public:
     Search(std::span<const Worker> workers, const RoleProblem& problem)
@@ -52,13 +57,12 @@ class Search {
             speed += workers_[candidates_[k]].speed;
         }
         WorkSplit split = split_shortest(members);
-        const double averaged = 1 / (problem_.vector_length * split.seconds);
-        const double pace = combined_pace(speed / problem_.target_batch, averaged, problem_.overlap);
+        const double steps = pace(split, speed, problem_);
         // The last bits of a bisection must not decide.
         const double margin = 1e-9 * best_.steps_per_second;
-        if (pace < best_.steps_per_second - margin) return;
-        if (pace <= best_.steps_per_second + margin && speed <= best_speed_) return;
-        best_.steps_per_second = pace;
+        if (steps < best_.steps_per_second - margin) return;
+        if (steps <= best_.steps_per_second + margin && speed <= best_speed_) return;
+        best_.steps_per_second = steps;
         best_speed_ = speed;
         best_.split = std::move(split);
         best_.computes.assign(workers_.size(), false);
@@ -92,6 +96,17 @@ void check_role_problem(std::span<const Worker> workers, const RoleProblem& prob
         somebody = somebody || (worker.member.sends && worker.speed > 0);
     }
     if (!somebody) refuse("nobody in the group can compute");
+}
+
+double pace_of(std::span<const Worker> workers, const RoleProblem& problem) {
+    std::vector<SplitMember> members;
+    double speed = 0;
+    for (const Worker& worker : workers) {
+        members.push_back(worker.member);
+        if (worker.member.sends) speed += worker.speed;
+    }
+    if (!(speed > 0)) return 0;
+    return pace(split_shortest(with_known_limits(members)), speed, problem);
 }
 
 RoleChoice choose_roles(std::span<const Worker> workers, const RoleProblem& problem) {

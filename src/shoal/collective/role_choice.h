@@ -55,4 +55,7 @@ struct RoleChoice {
 /// nobody may compute or reduce, or a number is negative, not finite, or a length or batch 0.
 RoleChoice choose_roles(std::span<const Worker> workers, const RoleProblem& problem);
 
+/// Steps per second if all who send compute; 0 if nobody does. Unknown limits as in with_known_limits().
+double pace_of(std::span<const Worker> workers, const RoleProblem& problem);
+
 }  // namespace shoal::collective

@@ -34,7 +34,9 @@ Trainer::Trainer(net::Network& network, Clock& clock, Averager& averager, Progre
       observer_(observer),
       log_(std::move(log)),
       turn_(network.executor()),
-      companions_(!settings_.in_groups) {
+      companions_(!settings_.in_groups),
+      role_(network.self(), static_cast<double>(value(settings_.target_batch_size)),
+            settings_.delayed ? Overlap::delayed : Overlap::none) {
     // Without a history there is no quorum to wait for, and no doubt that would matter.
     if (settings_.in_groups) settings_.lost_quorum_timeout = Duration::zero();
     // A state is the parameters, the optimizer's moments and a little more; a donor that offers far more is
@@ -103,6 +105,8 @@ awaitable<void> Trainer::take_steps() {
             co_await synchronise();
         } else if (candidate_ && has_rival()) {
             co_await weigh_candidate();
+        } else if (role_.rests() && !must_compute_ && !progress_.batch_is_full()) {
+            co_await rest();
         } else if (must_compute_ || !progress_.batch_is_full()) {
             co_await accumulate();
         } else {
@@ -216,49 +220,6 @@ std::vector<ExpectedPeer> Trainer::expected() const {
     return all;
 }
 
-/// By speeds. More would make that batch larger than it should be. Others may claim any speed: half of an
-/// equal part is ours whatever they say.
-bool Trainer::has_its_part_of_the_next_batch() const {
-    const SwarmView view = progress_.view();
-    const double all = view.samples_per_second, own = speed_.samples_per_second();
-    const double least = 0.5 / static_cast<double>(std::max<std::size_t>(1, view.training_peers));
-    const double part = all > own && own > 0 ? std::max(least, own / all) : 1;
-    return static_cast<double>(value(ahead_.samples)) >=
-           part * static_cast<double>(value(settings_.target_batch_size));
-}
-
-awaitable<void> Trainer::compute_ahead() {
-    while (!round_is_over_ && !has_its_part_of_the_next_batch()) co_await micro_batch(ahead_);
-}
-
-/// The round, and beside it, where averaging is delayed, the work for the step after it.
-awaitable<Verdict> Trainer::run_round(RoundRequest request) {
-    round_is_over_ = is_decided_ = false;
-    TaskGroup beside(network_.executor());
-    if (settings_.delayed) {
-        compute_.hold();
-        held_ = true;
-        beside.spawn(compute_ahead());
-    }
-    Verdict verdict;
-    std::exception_ptr failure;
-    try {
-        verdict = co_await averager_.average(std::move(request));
-        is_decided_ = verdict.outcome == Verdict::Outcome::averaged;
-        round_is_over_ = true;
-        co_await beside.join();  // the micro-batch under way counts
-    } catch (...) {
-        failure = std::current_exception();
-    }
-    if (failure) {
-        beside.cancel();
-        co_await asio::this_coro::throw_if_cancelled(false);
-        co_await run_to_end(beside.settle());
-        std::rethrow_exception(failure);
-    }
-    co_return verdict;
-}
-
 awaitable<void> Trainer::average() {
     const bool may_begin = co_await wait_for_companions();
     if (!may_begin) co_return;
@@ -331,15 +292,6 @@ awaitable<void> Trainer::average() {
     co_await back_off();
 }
 
-/// The parameters are still those that it was computed with.
-void Trainer::merge_ahead() {
-    if (!std::exchange(held_, false)) return;
-    compute_.release();
-    current_.samples += ahead_.samples;
-    current_.loss_sum += ahead_.loss_sum;
-    ahead_ = Accumulated();
-}
-
 void Trainer::keep_score(const Verdict& verdict) {
     if (verdict.contributors.empty()) return;
     std::vector<PeerId> members;
@@ -358,7 +310,7 @@ void Trainer::on_failed(const Verdict& verdict) {
     }
     attempt_ = std::max(attempt_, verdict.attempt) + 1;
     ++failures_;
-    must_compute_ = value(current_.samples) == 0;
+    must_compute_ = value(current_.samples) == 0 && !role_.rests();
     log_.info("round of step " + std::to_string(value(step_)) + " failed: " + verdict.cause);
 }
 
@@ -427,6 +379,7 @@ awaitable<void> Trainer::apply(const Verdict& verdict) {
     empty_accumulator();
     current_ = next_batch;
     apply_seconds_ = seconds(clock_.now() - decided_at_);
+    choose_role(verdict);
     report();
     observer_.on_step(step_, loss, loss_of_all, seconds(clock_.now() - last_step_at_), digest_);
     last_step_at_ = clock_.now();
@@ -472,7 +425,7 @@ void Trainer::report() {
     own.role = settings_.role;
     own.step = arriving_at_.value_or(step_);
     own.samples = current_.samples;
-    own.samples_per_second = speed_.samples_per_second();
+    own.samples_per_second = role_.rests() ? 0 : speed_.samples_per_second();
     own.micro_batch_seconds = micro_batch_seconds_;
     own.training = training_;
     own.digest = digest_;

@@ -22,6 +22,7 @@
 
 #include "shoal/collective/average_history.h"
 #include "shoal/collective/companions.h"
+#include "shoal/collective/role_keeper.h"
 #include "shoal/collective/training_peer.h"
 #include "shoal/collective/turn.h"
 
@@ -92,10 +93,6 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     struct Accumulated;
     awaitable<void> micro_batch(Accumulated& place);
     awaitable<void> average();
-    awaitable<Verdict> run_round(RoundRequest request);
-    awaitable<void> compute_ahead();
-    void merge_ahead();
-    bool has_its_part_of_the_next_batch() const;
     awaitable<bool> wait_for_companions();
     bool companions_are_here() const;
     Lineage lineage() const;
@@ -113,6 +110,16 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     void empty_accumulator();
     void drop_samples();
     void report();
+
+    // --- beside a round (trainer_ahead.cpp) ---
+    awaitable<Verdict> run_round(RoundRequest request);
+    awaitable<void> compute_ahead();
+    void merge_ahead();
+    bool has_its_part_of_the_next_batch() const;
+
+    // --- rest (trainer_roles.cpp) ---
+    awaitable<void> rest();
+    void choose_role(const Verdict& verdict);
 
     /// Until the condition holds (true) or the deadline passes (false); the condition is asked on every
     /// change of the view.
@@ -155,6 +162,7 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     std::vector<std::size_t> tensors_;  ///< lengths of those in the gradient
 
     Companions companions_;
+    RoleKeeper role_;
     std::optional<TimePoint> no_quorum_since_;  ///< no round could begin, or be decided, for want of members
     TimePoint decided_at_;
     double apply_seconds_ = 0;

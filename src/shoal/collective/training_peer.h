@@ -38,6 +38,8 @@ struct TrainingSettings {
     /// The swarm averages in groups (group_partition.h); `compute` is a GroupCompute, the tracker one of
     /// groups. Rounds are unrelated, states are not compared, and who is late goes on with the state it has.
     bool in_groups = false;
+    /// This peer computes nothing while the others make more steps without what it sends (role_keeper.h).
+    bool choose_roles = false;
     Duration alone_after =
         std::chrono::seconds(5);  ///< a first peer that finds nobody for this long starts the run itself
     Duration lost_quorum_timeout = std::chrono::seconds(

@@ -119,6 +119,7 @@ struct AveragingSection {
     std::int64_t maximum_group = 64;
     std::int64_t group_size = 0;   ///< the swarm averages in groups of about so many peers; 0: in one group
     bool adaptive_quorum = false;  ///< wait for late peers only as long as it pays
+    bool choose_roles = false;     ///< who sends too slowly to be of use computes nothing
     bool delayed = false;          ///< compute the next batch while this one is averaged
     double bandwidth = 0;          ///< megabits per second of this peer, both ways; 0: as measured
     double upload = 0;             ///< megabits per second of one way; 0: as `bandwidth`

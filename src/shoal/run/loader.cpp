@@ -362,6 +362,11 @@ void Loader::check_model_sizes() {
 
 void Loader::check_groups() {
     const AveragingSection& averaging = definition_.averaging;
+    if (averaging.choose_roles && averaging.group_size > 0)
+        problem_at("averaging.choose_roles", "[averaging] choose_roles does not go together with group_size");
+    if (averaging.choose_roles && definition_.local_updates.batch_size > 0)
+        problem_at("averaging.choose_roles",
+                   "[averaging] choose_roles does not go together with [local_updates]");
     if (averaging.group_size == 0) return;
     const auto problem = [this](const std::string& what) {
         problem_at("averaging.group_size", "[averaging] group_size " + what);

@@ -443,6 +443,7 @@ collective::TrainingSettings Node::training_settings() const {
     settings.last_step = static_cast<Step>(d.run.steps);
     settings.evaluate_every = d.run.evaluate_every;
     settings.delayed = d.averaging.delayed;
+    settings.choose_roles = d.averaging.choose_roles;
     settings.in_groups = d.averaging.group_size > 0;
     settings.alone_after = from_seconds(d.averaging.alone_after);
     settings.lost_quorum_timeout = from_seconds(d.averaging.lost_quorum_timeout);

@@ -249,6 +249,9 @@ void add_step_fields(std::vector<Field>& all) {
             "adaptive_quorum", &AveragingSection::adaptive_quorum, shared, anything(),
             "true: a round waits for late peers only as long as what they bring is more than what the others "
             "could compute meanwhile; false: for as long as their micro-batches take")
+        .add("choose_roles", &AveragingSection::choose_roles, shared, anything(),
+             "true: a peer computes nothing, and only takes results, while the others make more steps "
+             "without what its line would have to carry; false: everybody computes")
         .add("group_size", &AveragingSection::group_size, shared, between(0, 32),
              "the swarm averages in groups of about so many peers, which change from step to step; 0: all "
              "together, which ends at maximum_group peers")

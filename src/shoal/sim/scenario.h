@@ -70,6 +70,7 @@ struct Scenario {
     double ideal_averaging_seconds = 0;  ///< on a network without latency and overhead; 0: not known
     double ideal_step_seconds = 0;       ///< likewise, of a whole step
     bool adaptive_quorum = false;        ///< rounds wait for late peers only as long as it pays
+    bool choose_roles = false;           ///< who sends too slowly to be of use computes nothing
     std::int64_t group_size = 0;         ///< averages in groups of about so many; 0: in one
     double parameter_spread = 0;         ///< standard deviation of what the peers begin with
     bool delayed = false;                ///< averaging goes on beside the computing

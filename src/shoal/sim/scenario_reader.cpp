@@ -110,6 +110,8 @@ const std::vector<Key<Scenario>>& scenario_table() {
          [](auto& s, const auto& r) { s.ideal_step_seconds = r.number(0, kLongest); }},
         {"adaptive_quorum", "true: a round waits for late peers only as long as it pays",
          [](auto& s, const auto& r) { s.adaptive_quorum = r.flag(); }},
+        {"choose_roles", "true: who sends too slowly to be of use computes nothing",
+         [](auto& s, const auto& r) { s.choose_roles = r.flag(); }},
         {"group_size", "the swarm averages in groups of about so many peers; 0: in one group",
          [](auto& s, const auto& r) { s.group_size = r.whole(0, 64); }},
         {"parameter_spread", "standard deviation of the parameters that the peers begin with",

@@ -47,6 +47,7 @@ SwarmSettings swarm_of(const Scenario& scenario) {
     settings.parameters = scenario.parameters;
     settings.delayed = scenario.delayed;
     settings.adaptive_quorum = scenario.adaptive_quorum;
+    settings.choose_roles = scenario.choose_roles;
     settings.group_size = static_cast<std::size_t>(scenario.group_size);
     settings.spread = scenario.parameter_spread;
     const double elements = kChunkBytes / payload_scale(scenario) / 4;

@@ -154,6 +154,7 @@ std::shared_ptr<TrainingPeer> Swarm::make_trainer(Node& node) {
     training.last_step = static_cast<Step>(settings.last_step);
     training.evaluate_every = settings.evaluate_every;
     training.delayed = settings.delayed;
+    training.choose_roles = settings.choose_roles;
     training.alone_after = settings.alone_after;
     training.lost_quorum_timeout = settings.lost_quorum_timeout;
     training.in_groups = settings.group_size > 0;

@@ -105,6 +105,7 @@ struct SwarmSettings {
     std::int64_t evaluate_every = 0;
     bool delayed = false;
     bool adaptive_quorum = false;
+    bool choose_roles = false;
     std::size_t group_size = 0;  ///< averages in groups of about so many; 0: in one
     double learning_rate = 0.1;
     double spread = 0;  ///< standard deviation of what peers start with, each with something else
