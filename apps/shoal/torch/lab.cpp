@@ -111,7 +111,8 @@ void declare_swav(CLI::App& lab, const Chosen& chosen) {
     auto options = std::make_shared<lab::SwavOptions>();
     CLI::App* app = lab.add_subcommand("swav", "What three unequal peers learn from images without labels");
     describe(*app,
-             "Pre-trains a tiny ResNet on Fashion-MNIST without labels (SwAV): by three peers that compute "
+             "Pre-trains a tiny ResNet on Fashion-MNIST without labels (SwAV): by three peers that average "
+             "delayed and compute "
              "all, 60 % and 30 % of the time, and by\n"
              "one process. Trains a linear classifier on the features of each, and on those of the random "
              "parameters that both began with.");

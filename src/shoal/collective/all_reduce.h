@@ -65,6 +65,8 @@ class AllReduce {
     awaitable<void> stop(std::string reason);
 
     bool complete() const { return complete_; }
+    /// This owner has sent a result: so it takes part in the round.
+    bool has_result_of(std::size_t owner) const { return !fingerprints_[owner].empty(); }
     /// The digest of each share, in member order; 0 where this member holds no result.
     std::vector<Fingerprint> share_digests() const;
     /// So much time has passed: notes for whom this member waits now. Only where few are waited for is one of

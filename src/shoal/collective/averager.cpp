@@ -57,8 +57,9 @@ class ButterflyAverager final : public Averager {
           settings_(std::move(settings)),
           log_(std::move(log)),
           format_(settings_.codec, settings_.small_codec, settings_.small_below),
-          lobby_(std::make_shared<Lobby>(network.executor(), clock, JoinLimits(settings_),
-                                         settings_.join_timeout, 4 * settings_.maximum_group)),
+          limits_(settings_),
+          lobby_(std::make_shared<Lobby>(network.executor(), clock, limits_, settings_.join_timeout,
+                                         4 * settings_.maximum_group)),
           book_(std::make_shared<RoundBook>(network.executor(), clock, settings_.join_timeout, lobby_)) {
         // Plain lambdas that start static coroutines: what the handlers use travels in their parameters.
         const auto lobby = lobby_;
@@ -129,6 +130,7 @@ class ButterflyAverager final : public Averager {
     void leave_match(Step step, bool over);
     void count_failures(Step step, const Verdict& verdict);
     std::vector<PeerId> barred(Step step) const;
+    bool joins_are_proven(const Round& round) const;
     Verdict to_verdict(const Round& round, const std::optional<VoteValue>& value) const;
 
     net::Network& network_;
@@ -137,6 +139,7 @@ class ButterflyAverager final : public Averager {
     const AveragerSettings settings_;
     const Log log_;
     const compress::VectorFormat format_;
+    const JoinLimits limits_;
     const std::shared_ptr<Lobby> lobby_;
     const std::shared_ptr<RoundBook> book_;
     LineMeter meter_;
@@ -240,6 +243,7 @@ awaitable<Verdict> ButterflyAverager::run_alone(const RoundRequest& request, con
 /// Sets vote and data plane to work.
 RoundPointer ButterflyAverager::begin_round(const RoundRequest& request, RoundPlan plan) {
     const auto round = std::make_shared<Round>();
+    round->spoke.assign(plan.members.size(), false);
     RoundVoteSettings vote_settings;
     vote_settings.service = vote_service();
     vote_settings.stall_timeout = settings_.stall_timeout;
@@ -254,6 +258,7 @@ RoundPointer ButterflyAverager::begin_round(const RoundRequest& request, RoundPl
     };
     events.phase = tell;
     events.completed = [this, tell, &round = *round] {  // it owns the one that calls
+        if (!joins_are_proven(round)) return;
         reduced_at_ = clock_.now();
         tell(Phase::vote);
         round.complete = true;
@@ -271,6 +276,23 @@ RoundPointer ButterflyAverager::begin_round(const RoundRequest& request, RoundPl
     book_->add(round);
     round->reduce->start();
     return round;
+}
+
+/// Of members that have not spoken to this one the leader may have made up the joins. An honest leader has
+/// checked them.
+bool ButterflyAverager::joins_are_proven(const Round& round) const {
+    const RoundPlan& plan = round.vote->plan();
+    for (std::size_t i = 0; i < plan.members.size(); ++i) {
+        if (plan.proven[i] || round.spoke[i] || round.reduce->has_result_of(i)) continue;
+        try {
+            prove_join(plan.members[i], limits_);
+        } catch (const Error& error) {
+            const std::string name = plan.members[i].peer.short_name();
+            round.vote->report_failure(Blame{plan.leader, "named " + name + " as a member: " + error.what()});
+            return false;
+        }
+    }
+    return true;
 }
 
 /// Runs a round that has begun until it is decided, or goes on asking for the decision of one that is in

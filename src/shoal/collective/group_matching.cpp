@@ -274,7 +274,7 @@ std::optional<MatchOutcome> GroupMatching::begin(const std::vector<Lobby::GuestP
     const std::size_t chunk = fitting_chunk(joins, settings_.chunk_elements, format_);
     const std::string bytes =
         make_begin(self_, random_.next(), std::move(joins), chunk, settings_.signer.get());
-    outcome.plan = read_begin(bytes, own_, limits_, format_, settings_.maximum_group);
+    outcome.plan = read_begin(bytes, own_, limits_, format_, settings_.maximum_group, Signatures::known);
     outcome.id = outcome.plan->id;
     outcome.alone = members.empty();
     lobby_.begin(members, bytes);

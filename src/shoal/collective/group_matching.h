@@ -148,7 +148,7 @@ class GroupMatching {
     awaitable<void> converse(PeerId peer, unsigned generation);
     Bytes make_request() const;
     void take_reply(const PeerId& peer, const net::Message& message);
-    void take_begin(const std::string& begin);
+    void take_begin(const std::string& begin, Signatures signatures);
     void take_offered_begins();
     bool could_be_ours(const std::string& begin) const;
     void take_redirect(const PeerId& from, const std::string& bytes);

@@ -110,7 +110,10 @@ void GroupMatching::take_reply(const PeerId& peer, const net::Message& message) 
         case Kind::kRefused:
             return rule_out(peer, "refused: " + printable(reply.refused().reason()));
         case Kind::kBegin: {
-            if (!outcome_) take_begin(reply.begin().SerializeAsString());
+            const bool is_its_own = reply.begin().leader() == as_text(peer.bytes());
+            if (!outcome_)
+                take_begin(reply.begin().SerializeAsString(),
+                           is_its_own ? Signatures::later : Signatures::all);
             return;
         }
         case Kind::KIND_NOT_SET:
@@ -118,9 +121,9 @@ void GroupMatching::take_reply(const PeerId& peer, const net::Message& message) 
     }
 }
 
-void GroupMatching::take_begin(const std::string& begin) {
+void GroupMatching::take_begin(const std::string& begin, Signatures signatures) {
     MatchOutcome outcome;
-    outcome.plan = read_begin(begin, own_, limits_, format_, settings_.maximum_group);
+    outcome.plan = read_begin(begin, own_, limits_, format_, settings_.maximum_group, signatures);
     outcome.attempt = attempt_;
     outcome_ = std::move(outcome);
 }
@@ -132,7 +135,7 @@ void GroupMatching::take_offered_begins() {
         if (outcome_) return;
         if (unheeded_.contains(offered.from) || !could_be_ours(offered.begin)) continue;
         try {
-            take_begin(offered.begin);
+            take_begin(offered.begin, Signatures::all);
         } catch (const Error& error) {
             unheeded_.insert(offered.from);
             log_.debug("peer " + offered.from.short_name() +

@@ -46,6 +46,7 @@ awaitable<void> RoundBook::serve_reduce(std::shared_ptr<RoundBook> self, net::St
     const RoundPointer round = co_await find(self, id);
     place.reset();
     const std::size_t member = member_of(*round, stream->peer());
+    round->spoke[member] = true;
     if (!round->reduce) throw Error(ErrorKind::refused, "this round has ended");
     round->reduce->accept(member, std::move(stream));
 }
@@ -59,6 +60,7 @@ awaitable<void> RoundBook::serve_vote(std::shared_ptr<RoundBook> self, net::Stre
     const RoundPointer round = co_await find(self, id);
     place.reset();
     const std::size_t member = member_of(*round, stream->peer());
+    round->spoke[member] = true;
     const RoundMessage first = decode_round_message(message.control, round->vote->plan().members.size());
     round->vote->accept(member, std::move(stream), first);
 }

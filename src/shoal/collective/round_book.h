@@ -17,6 +17,7 @@ namespace shoal::collective {
 struct Round {
     std::shared_ptr<RoundVote> vote;
     std::unique_ptr<AllReduce> reduce;
+    std::vector<bool> spoke;                 ///< members that have named this round to us
     bool complete = false;                   ///< all results are here
     std::vector<Fingerprint> share_digests;  ///< then: of each share
     std::vector<float> result;               ///< then, once average() has left the round in doubt

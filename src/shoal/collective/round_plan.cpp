@@ -30,9 +30,7 @@ std::string purpose_and(const std::string& offer) {
     return std::string(kJoinPurpose) + offer;
 }
 
-PeerId check_signature(const proto::SignedJoin& join, bool must_be_signed) {
-    const PeerId peer = PeerId::from_bytes(view(join.peer()));
-    if (!must_be_signed) return peer;
+void check_signature(const proto::SignedJoin& join, const PeerId& peer) {
     PublicKey key;
     Signature signature;
     if (join.public_key().size() != key.size() || join.signature().size() != signature.size())
@@ -42,7 +40,6 @@ PeerId check_signature(const proto::SignedJoin& join, bool must_be_signed) {
     const std::string message = purpose_and(join.offer());
     if (PeerId::of(key) != peer || !verify(key, view(message), signature))
         throw Error(ErrorKind::corrupted, "its join has a wrong signature", peer.short_name());
-    return peer;
 }
 
 bool plausible_bandwidth(double bandwidth) {
@@ -231,13 +228,16 @@ std::string sign_join(const Join& join, const std::string& run, const Signer* si
     return out.SerializeAsString();
 }
 
-Join check_join(const std::string& signed_join, const JoinLimits& limits) {
+namespace {
+
+/// All of a join but its signature.
+Join read_join(const std::string& signed_join, const JoinLimits& limits) {
     if (signed_join.size() > kMaximumJoinBytes)
         throw Error(ErrorKind::protocol_violation, "a join is longer than any can be");
     proto::SignedJoin in;
     if (!in.ParseFromString(signed_join)) throw Error(ErrorKind::protocol_violation, "a join cannot be read");
     Join join;
-    join.peer = check_signature(in, limits.must_be_signed);
+    join.peer = PeerId::from_bytes(view(in.peer()));
     proto::JoinOffer offer;
     if (!offer.ParseFromString(in.offer()) || !plausible_offer(offer, limits) ||
         !plausible_objections(offer) || !plausible_lineage(join.peer, offer))
@@ -261,6 +261,22 @@ Join check_join(const std::string& signed_join, const JoinLimits& limits) {
     if (limits.plausible_weight && join.weight > limits.plausible_weight(join.peer, join.step))
         throw Error(ErrorKind::protocol_violation, "its join claims more samples than it has reported",
                     join.peer.short_name());
+    return join;
+}
+
+}  // namespace
+
+void prove_join(const Join& join, const JoinLimits& limits) {
+    if (!limits.must_be_signed) return;
+    proto::SignedJoin in;
+    if (!in.ParseFromString(join.signed_bytes))
+        throw Error(ErrorKind::protocol_violation, "a join cannot be read", join.peer.short_name());
+    check_signature(in, join.peer);
+}
+
+Join check_join(const std::string& signed_join, const JoinLimits& limits) {
+    Join join = read_join(signed_join, limits);
+    prove_join(join, limits);
     return join;
 }
 
@@ -353,7 +369,7 @@ std::string make_begin(const PeerId& leader, std::uint64_t nonce, std::vector<Jo
 }
 
 RoundPlan read_begin(const std::string& bytes, const Join& own, const JoinLimits& limits,
-                     const compress::VectorFormat& format, std::size_t maximum_group) {
+                     const compress::VectorFormat& format, std::size_t maximum_group, Signatures signatures) {
     proto::Begin begin;
     if (!begin.ParseFromString(bytes))
         throw Error(ErrorKind::protocol_violation, "the begin of a round cannot be read");
@@ -365,14 +381,18 @@ RoundPlan read_begin(const std::string& bytes, const Join& own, const JoinLimits
     for (const proto::SignedJoin& member : begin.members()) {
         const std::string signed_bytes = member.SerializeAsString();
         // Our own join needs no check; it is compared below.
-        plan.members.push_back(signed_bytes == own.signed_bytes ? own : check_join(signed_bytes, limits));
+        const bool is_own = signed_bytes == own.signed_bytes;
+        plan.members.push_back(is_own ? own : read_join(signed_bytes, limits));
+        if (!is_own && signatures == Signatures::all) prove_join(plan.members.back(), limits);
+        plan.proven.push_back(is_own || signatures != Signatures::later || plan.members.back().peer == from);
         plan.elements = std::max(plan.elements, plan.members.back().elements);
         if (pieces.empty()) pieces = plan.members.back().pieces;
     }
     const std::optional<std::size_t> leader = plan.index_of(from), self = plan.index_of(own.peer);
     if (!leader) refuse(from, "it is no member itself");
     if (!self) refuse(from, "this peer is no member");
-    if (limits.must_be_signed) check_leader_signature(begin, begin.members(static_cast<int>(*leader)));
+    if (limits.must_be_signed && signatures == Signatures::all)
+        check_leader_signature(begin, begin.members(static_cast<int>(*leader)));
     plan.begin_message = bytes;
     plan.leader = *leader;
     plan.self = *self;

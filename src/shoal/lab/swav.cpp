@@ -36,6 +36,8 @@ class Swav {
   public:
     explicit Swav(const SwavOptions& options) : options_(options) {
         options_.folder = std::filesystem::absolute(options_.folder);
+        options_.settings.insert(options_.settings.begin(),
+                                 "averaging.delayed=true");  // as the paper's peers
         for (const std::string& setting : options_.settings)
             overrides_.push_back(run::parse_override(setting));
         make_peers_folder(options_.folder);
