@@ -117,8 +117,7 @@ int run_sim(const SimOptions& options) {
 
 Command sim_command() {
     return {"sim", "Simulate a swarm in virtual time, or explore faults by seeds", [](CLI::App& app) {
-                describe(
-                    app,
+                app.description(
                     "Runs the real protocol code of a whole swarm in one process, with virtual time, a\n"
                     "simulated network and a small problem in place of the model. A seed fixes all that\n"
                     "happens.\n\n"

@@ -138,7 +138,8 @@ void declare_worker(CLI::App& bench, const Chosen& chosen) {
         *chosen = [options, bare] {
             if (*bare)
                 lab::run_bare_exchange({options->rank, options->size, options->folder,
-                                        options->elements * sizeof(float), options->rounds});
+                                        compress::make_codec(options->codec)->encoded_size(options->elements),
+                                        options->rounds});
             else
                 run_all_reduce_worker(*options);
             return 0;

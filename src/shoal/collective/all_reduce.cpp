@@ -23,8 +23,10 @@ constexpr std::size_t kFirstElements = 8192;
 constexpr double kLead = 0.125;
 constexpr int kLeadPatience = 8;  ///< of a stall_timeout, for each chunk
 
-/// Of the rate that the plan gives a pair of members: headers and other traffic need some, and who is behind
-/// catches up.
+/// Of the own line: headers, acknowledgements and other traffic need the rest.
+constexpr double kPartOfLine = 0.94;
+
+/// Of the rate that the other's line gives this member: who is behind catches up.
 constexpr double kPaceMargin = 1.15;
 
 /// Bytes per second. Whoever says that its line is slower still gets signs of life and votes in time: they go
@@ -62,6 +64,7 @@ AllReduce::AllReduce(net::Network& network, Clock& clock, AllReduceSettings sett
       exact_(plan.codec->is_exact()),
       reducer_(plan, contribution, result, kWindow),
       watch_(2 * plan.members.size(), settings_.stall_timeout, peers_of_waits(plan)),
+      pacer_(clock, settings_.paced ? kPartOfLine * plan.members[plan.self].upload : 0),
       room_(network.executor()),
       sendable_(network.executor()),
       results_(network.executor()),
@@ -187,6 +190,7 @@ awaitable<void> AllReduce::send_contribution(std::size_t owner, net::StreamPoint
             payload = encoded;
         }
         co_await until_may_send(owner, index);
+        co_await pacer_.take(payload.size());
         co_await stream->write(ByteView(), payload);
         bytes_sent_ += payload.size();
         sent_[owner] = static_cast<double>(index + 1) / static_cast<double>(chunks);
@@ -264,6 +268,7 @@ awaitable<void> AllReduce::write_results(std::size_t member, net::StreamPointer 
             continue;
         }
         const ByteView payload = reducer_.result(written_[member]);
+        co_await pacer_.take(payload.size());
         co_await stream->write(ByteView(), payload);
         last = clock_.now();
         bytes_sent_ += payload.size();

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "shoal/base/async.h"
+#include "shoal/collective/line_pacer.h"
 #include "shoal/collective/phase.h"
 #include "shoal/collective/round_plan.h"
 #include "shoal/collective/share_reducer.h"
@@ -118,6 +119,7 @@ class AllReduce {
 
     ShareReducer reducer_;
     StallWatch watch_;
+    LinePacer pacer_;
     Signal room_;      // there may be room for more chunks
     Signal sendable_;  // there may be a chunk that may be sent
     Signal results_;   // there may be more results to write, or a sign of life is due

@@ -74,8 +74,8 @@ struct AveragerSettings {
     double upload = 0;    ///< bytes per second that this peer says it can send, 1 to kMaximumBandwidth; 0: as
                           ///< measured (line_meter.h), and until then unknown, which counts as the mean
     double download = 0;  ///< and receive
-    /// Sends no more of a share ahead than others take (docs/algorithms.md). For who knows its line: who has
-    /// yet to measure it needs bursts.
+    /// Sends as evenly as `upload` allows, and no more of a share ahead than others take
+    /// (docs/algorithms.md). For who knows its line: who has yet to measure it needs bursts.
     bool paced = false;
     std::size_t chunk_elements = 65536;               ///< floats per message
     std::size_t maximum_elements = 1u << 30;          ///< a round for a longer vector is refused

@@ -63,15 +63,20 @@ double AllReduceCase::processors() const {
 }
 
 TimeShares AllReduceCase::shares(std::size_t with_tls, std::size_t without) const {
-    const double all = seconds(with_tls) * processors();
     TimeShares shares;
-    shares.tls = std::max(0.0, cpu_seconds(with_tls) - cpu_seconds(without)) / all;
-    shares.kernel = median_of(without, &RoundFigures::system_seconds) / all;
-    shares.copying = median_of(without, &RoundFigures::copying_seconds) / all;
-    shares.adding = median_of(without, &RoundFigures::adding_seconds) / all;
+    shares.tls = std::max(0.0, cpu_seconds(with_tls) - cpu_seconds(without));
+    shares.kernel = median_of(without, &RoundFigures::system_seconds);
+    shares.copying = median_of(without, &RoundFigures::copying_seconds);
+    shares.adding = median_of(without, &RoundFigures::adding_seconds);
     const double known = shares.tls + shares.kernel + shares.copying + shares.adding;
-    shares.other = std::max(0.0, cpu_seconds(with_tls) / all - known);
-    shares.waiting = std::max(0.0, 1 - known - shares.other);
+    shares.other = std::max(0.0, cpu_seconds(with_tls) - known);
+    // Medians of different rounds may add up to more than there was.
+    const double busy = known + shares.other;
+    const double all = std::max(seconds(with_tls) * processors(), busy);
+    shares.waiting = all - busy;
+    for (double* share :
+         {&shares.tls, &shares.kernel, &shares.copying, &shares.adding, &shares.other, &shares.waiting})
+        *share /= all;
     return shares;
 }
 

@@ -26,8 +26,8 @@ struct SwavOptions {
 void make_quick(SwavOptions& options);
 
 /// Trains the same run twice with real processes, by three peers that compute all, 60 % and 30 % of the time
-/// and average delayed, and by one peer; probes both and the random parameters that they began with. Prints a line for each and
-/// progress meanwhile. Returns the exit code.
+/// and average delayed, and by one peer; probes both and the random parameters that they began with. Prints a
+/// line for each and progress meanwhile. Returns the exit code.
 int run_swav(const SwavOptions& options);
 
 }  // namespace shoal::lab
