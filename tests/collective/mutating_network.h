@@ -77,7 +77,6 @@ class MutatingNetwork final : public net::Network {
         real_->disconnect(peer, reason);
     }
     void mark_useful(const PeerId& peer) override { real_->mark_useful(peer); }
-    void pace(const PeerId& peer, double rate) override { real_->pace(peer, rate); }
     void set_resolver(net::AddressResolver resolver) override { real_->set_resolver(std::move(resolver)); }
 
   private:

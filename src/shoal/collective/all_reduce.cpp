@@ -20,18 +20,11 @@ constexpr std::size_t kFirstElements = 8192;
 
 /// No share is sent further ahead of the others than this part of it: all contributors send in about the same
 /// order, so that chunks become complete one after the other, and their results go out evenly.
-constexpr double kLead = 0.125;
+constexpr double kLead = 0.05;
 constexpr int kLeadPatience = 8;  ///< of a stall_timeout, for each chunk
 
 /// Of the own line: headers, acknowledgements and other traffic need the rest.
 constexpr double kPartOfLine = 0.94;
-
-/// Of the rate that the other's line gives this member: who is behind catches up.
-constexpr double kPaceMargin = 1.15;
-
-/// Bytes per second. Whoever says that its line is slower still gets signs of life and votes in time: they go
-/// the same way, behind what is under way.
-constexpr double kSlowestPace = 8192;
 
 /// The control bytes of a message without payload: a sign of life.
 constexpr std::uint8_t kAlive[] = {1};
@@ -87,13 +80,6 @@ void AllReduce::start() {
     after_reducing(reducer_.advance());
 }
 
-/// Its own line and the other's are known: so much at a time that no queue grows before them.
-void AllReduce::pace(std::size_t member) {
-    if (!settings_.paced || stopped_) return;
-    const double rate = kPaceMargin * plan_.sending_rate(member);
-    network_.pace(plan_.members[member].peer, rate > 0 ? std::max(rate, kSlowestPace) : 0);
-}
-
 void AllReduce::accept(std::size_t member, net::StreamPointer stream) {
     const bool fits = receives(member) && reducer_.chunks() > 0 && streams_accepted_.insert(member).second;
     if (!fits || stopped_) {
@@ -105,8 +91,6 @@ void AllReduce::accept(std::size_t member, net::StreamPointer stream) {
 
 awaitable<void> AllReduce::stop(std::string reason) {
     stopped_ = true;
-    if (settings_.paced)
-        for (const Join& member : plan_.members) network_.pace(member.peer, 0);
     for (const net::StreamPointer& stream : std::exchange(streams_, {})) stream->reset(reason);
     tasks_.cancel();
     co_await tasks_.settle();
@@ -146,7 +130,6 @@ awaitable<void> AllReduce::exchange(std::size_t owner) {
         co_return;
     }
     streams_.insert(stream);
-    pace(owner);
     const Bytes hello = make_hello(plan_);
     co_await stream->write(hello, ByteView());
     spawn(owner, send_contribution(owner, stream));
@@ -233,7 +216,6 @@ void AllReduce::take_result(std::size_t owner, std::size_t index, ByteView encod
 
 awaitable<void> AllReduce::serve(std::size_t member, net::StreamPointer stream) {
     streams_.insert(stream);
-    pace(member);
     spawn(member, write_results(member, stream));
     co_await read_contribution(member, stream);
 }

@@ -79,7 +79,6 @@ class AllReduce {
     std::uint64_t bytes_received() const { return bytes_received_; }
 
   private:
-    void pace(std::size_t member);
     // As a contributor, towards each owner.
     awaitable<void> exchange(std::size_t owner);
     awaitable<void> send_contribution(std::size_t owner, net::StreamPointer stream);

@@ -1,8 +1,9 @@
-// Hands out the sender's own line: bytes go out as evenly as it carries them, whoever in this round sends them.
+// Hands out the sender's own line: bytes go out as evenly as it carries them, whoever in this round sends
+// them.
 //
 // Without it the queue before the line overflows: each connection sends what its window allows, and what is
-// dropped there is sent again while all who need it wait. A limit for each connection alone is no way out: one
-// that has waited for others could not catch up.
+// dropped there is sent again while all who need it wait. A limit for each connection alone is no way out:
+// one that has waited for others could not catch up.
 //
 // Thread: the protocol thread.
 #pragma once

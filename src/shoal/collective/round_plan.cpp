@@ -307,23 +307,6 @@ std::optional<std::size_t> RoundPlan::index_of(const PeerId& peer) const {
     return static_cast<std::size_t>(at - members.begin());
 }
 
-double RoundPlan::sending_rate(std::size_t to) const {
-    const auto fraction = [this](std::size_t member) {
-        return static_cast<double>(shares[member].size()) / static_cast<double>(elements);
-    };
-    std::vector<double> fractions;
-    for (std::size_t member = 0; member < members.size(); ++member) fractions.push_back(fraction(member));
-    const std::vector<SplitLoad> loads = split_loads(fractions, lines);
-    double part = 0;  // in vector lengths
-    if (lines[self].sends) part += fractions[to];
-    if (lines[to].receives) part += fractions[self];
-    if (to == self || part == 0) return 0;
-    const double up = lines[self].upload * part / loads[self].upload;
-    const double down = lines[to].download * part / loads[to].download;
-    const double rate = std::min(lines[self].upload > 0 ? up : down, lines[to].download > 0 ? down : up);
-    return std::isfinite(rate) ? rate : 0;
-}
-
 std::size_t usable_chunk(std::size_t wanted, const compress::VectorFormat& format) {
     const std::size_t granularity = format.granularity();
     std::size_t elements = std::max(granularity, wanted / granularity * granularity);

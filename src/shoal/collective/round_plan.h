@@ -102,10 +102,6 @@ struct RoundPlan {
     }
     /// The elements of a chunk of an owner's share: chunk_elements, its ends moved to cuts of the codec.
     Share chunk(std::size_t owner, std::size_t index) const;
-    /// Bytes per second that member `to` should be sent by this one: its part of the time that all bytes of
-    /// the round take on the own uplink or on the other's downlink, whichever is longer. 0: unknown, or
-    /// nothing to send.
-    double sending_rate(std::size_t to) const;
     /// The member with this id, if there is one.
     std::optional<std::size_t> index_of(const PeerId& peer) const;
 };

@@ -89,8 +89,6 @@ class BytePipe {
     virtual std::uint64_t bytes_received() const = 0;  ///< on the wire
     /// Of bytes_sent, what the other machine has not acknowledged yet.
     virtual std::uint64_t bytes_on_the_way() const { return 0; }
-    /// At most so many bytes a second from now on; 0: as fast as the line takes them.
-    virtual void pace(double /*bytes_per_second*/) {}
     virtual std::string remote_address() const = 0;  ///< for logs
 };
 

@@ -64,7 +64,6 @@ class Multiplexer final : public std::enable_shared_from_this<Multiplexer>, priv
     std::size_t unread_bytes() const { return unread_; }
     /// The peer does its part (Network::mark_useful).
     void mark_useful() { share_.mark_useful(); }
-    void pace(double bytes_per_second) { pipe_->pace(bytes_per_second); }
     bool useful() const { return share_.useful(); }
 
   private:

@@ -144,12 +144,6 @@ class Network {
     /// nobody. It is remembered when its connection ends. Never call it for words alone: keys are free.
     virtual void mark_useful(const PeerId& peer) = 0;
 
-    /// Sends this peer at most so many bytes a second over each connection that exists; 0: as fast as the
-    /// line takes them, as from the start. So a sender that knows what its and the other's line carry fills
-    /// no queue before them, in which everything else would wait. Where the network cannot do it, nothing
-    /// changes.
-    virtual void pace(const PeerId& /*peer*/, double /*bytes_per_second*/) {}
-
     virtual void set_resolver(AddressResolver resolver) = 0;
 };
 

@@ -72,15 +72,6 @@ std::uint64_t unacknowledged(const tcp::socket& socket) {
     return static_cast<std::uint64_t>(bytes);
 }
 
-void pace(tcp::socket& socket, double bytes_per_second) {
-    if (is_loopback(socket)) return;
-    constexpr std::uint64_t kNoLimit = ~std::uint64_t{0};
-    const bool limited = bytes_per_second > 0 && bytes_per_second < 1e12;
-    const std::uint64_t rate =
-        limited ? std::max<std::uint64_t>(1, static_cast<std::uint64_t>(bytes_per_second)) : kNoLimit;
-    ::setsockopt(socket.native_handle(), SOL_SOCKET, SO_MAX_PACING_RATE, &rate, sizeof rate);
-}
-
 Error lost(const std::error_code& code) {
     if (code == asio::error::eof) return Error(ErrorKind::connection_lost, "it closed the connection");
     if (code == asio::error::operation_aborted)

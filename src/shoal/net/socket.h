@@ -32,10 +32,6 @@ std::string remote_address_of(const tcp::socket& socket);
 /// Bytes in the kernel that the other machine has not acknowledged; 0 if the system does not say.
 std::uint64_t unacknowledged(const tcp::socket& socket);
 
-/// The kernel sends at most so many bytes a second from now on; 0: as fast as the line takes them. Not within
-/// this machine, where no line is.
-void pace(tcp::socket& socket, double bytes_per_second);
-
 /// Sends the whole batch from its views. The views are only looked at within calls of the system, so they may
 /// be detached while this waits.
 awaitable<void> send_batch(tcp::socket& socket, OutgoingBatch& batch, std::uint64_t& sent);

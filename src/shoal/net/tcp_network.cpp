@@ -35,7 +35,6 @@ class TcpNetwork final : public Network {
         node_->disconnect(peer, reason);
     }
     void mark_useful(const PeerId& peer) override { node_->mark_useful(peer); }
-    void pace(const PeerId& peer, double bytes_per_second) override { node_->pace(peer, bytes_per_second); }
     void set_resolver(AddressResolver resolver) override { node_->set_resolver(std::move(resolver)); }
 
     const std::shared_ptr<TcpNode>& node() const { return node_; }

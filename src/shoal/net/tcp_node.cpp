@@ -157,11 +157,6 @@ void TcpNode::mark_useful(const PeerId& peer) {
     useful_by_time_.pop_front();
 }
 
-void TcpNode::pace(const PeerId& peer, double bytes_per_second) {
-    if (const auto found = connections_.find(peer); found != connections_.end())
-        for (const Connection& connection : found->second) connection.multiplexer->pace(bytes_per_second);
-}
-
 bool TcpNode::displace_stranger() {
     const Connection* oldest = nullptr;
     for (const auto& [peer, connections] : connections_)

@@ -42,7 +42,6 @@ class TcpNode : public std::enable_shared_from_this<TcpNode> {
     std::shared_ptr<void> observe(Network::Observer observer);
     void disconnect(const PeerId& peer, const std::string& reason);
     void mark_useful(const PeerId& peer);
-    void pace(const PeerId& peer, double bytes_per_second);
     void set_resolver(AddressResolver resolver) { resolver_ = std::move(resolver); }
 
     const PeerId& self() const { return context_->self; }

@@ -29,7 +29,6 @@ class TlsPipe final : public BytePipe {
     std::uint64_t bytes_sent() const override { return sent_; }
     std::uint64_t bytes_received() const override { return received_; }
     std::uint64_t bytes_on_the_way() const override { return unacknowledged(socket_); }
-    void pace(double bytes_per_second) override { net::pace(socket_, bytes_per_second); }
     std::string remote_address() const override { return remote_address_; }
 
   private:
