@@ -1,8 +1,8 @@
 // Faults at every message of a round: whoever ends with a verdict has the same one, with the same bits.
 #include "averager_harness.h"
+#include "verdict_checks.h"
 
 #include <algorithm>
-#include <cstring>
 #include <gtest/gtest.h>
 #include <memory>
 
@@ -64,53 +64,6 @@ void inject(AveragerSwarm& swarm, const Scenario& scenario, std::shared_ptr<bool
                                                 return swarm.internet().partition({half});
                                         }
                                     });
-}
-
-std::vector<PeerId> names(const Verdict& verdict) {
-    std::vector<PeerId> peers;
-    for (const Contributor& contributor : verdict.contributors) peers.push_back(contributor.peer);
-    return peers;
-}
-
-void expect_same(const Verdict& a, const Verdict& b) {
-    EXPECT_EQ(a.outcome, b.outcome) << a.cause << " / " << b.cause;
-    EXPECT_EQ(a.cause, b.cause);
-    EXPECT_EQ(a.lost, b.lost);
-    EXPECT_EQ(a.attempt, b.attempt);
-    EXPECT_EQ(names(a), names(b));
-    EXPECT_EQ(a.digest, b.digest);
-}
-
-void expect_exact(AveragerSwarm& swarm, const AveragerSwarm::Peer& peer) {
-    const std::vector<double> reference = swarm.reference(peer.verdict->contributors);
-    double worst = 0;
-    for (std::size_t k = 0; k < reference.size(); ++k)
-        worst = std::max(worst, std::fabs(reference[k] - peer.result[k]));
-    EXPECT_LT(worst, 1e-5);
-}
-
-/// The members of a round have one verdict (or are cut off), and at most one round of the step is averaged.
-void expect_one_verdict(AveragerSwarm& swarm) {
-    std::vector<Verdict> decided;
-    std::optional<Verdict> averaged;
-    const std::vector<float>* bits = nullptr;
-    for (std::size_t i = 0; i < swarm.size(); ++i) {
-        const AveragerSwarm::Peer& peer = swarm[i];
-        for (const Verdict& verdict : peer.history) {
-            if (verdict.outcome == Verdict::Outcome::cut_off || verdict.contributors.empty()) continue;
-            for (const Verdict& other : decided)
-                if (names(other) == names(verdict) && other.attempt == verdict.attempt)
-                    expect_same(other, verdict);
-            decided.push_back(verdict);
-            if (verdict.outcome != Verdict::Outcome::averaged) continue;
-            if (averaged) expect_same(*averaged, verdict);
-            averaged = verdict;
-            if (peer.role == Role::auxiliary) continue;
-            if (bits == nullptr) bits = &peer.result;
-            EXPECT_EQ(std::memcmp(bits->data(), peer.result.data(), bits->size() * sizeof(float)), 0);
-            expect_exact(swarm, peer);
-        }
-    }
 }
 
 SwarmSettings small() {

@@ -1,10 +1,11 @@
 // A swarm of averagers on the simulated network, for tests.
 #pragma once
 
+#include "test_vector.h"
+
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/cancellation_signal.hpp>
 #include <asio/co_spawn.hpp>
-#include <cmath>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -23,14 +24,6 @@ inline PeerId test_peer(std::uint64_t number) {
     return PeerId(sha256(as_bytes(std::string_view(text))));
 }
 
-/// Numbers that look like gradients: normal, of many magnitudes.
-inline std::vector<float> test_vector(std::size_t elements, std::uint64_t seed) {
-    Random random(seed);
-    std::vector<float> values(elements);
-    for (float& v : values) v = static_cast<float>(random.normal() * std::exp(2 * random.normal() - 3));
-    return values;
-}
-
 struct SwarmSettings {
     std::string codec = "fp32", small_codec;
     std::size_t small_below = 0;
@@ -38,6 +31,8 @@ struct SwarmSettings {
     std::size_t elements = 20000;
     std::size_t chunk_elements = 4096;
     sim::InternetSettings internet;
+    std::function<std::vector<float>(std::size_t peer)> contribution;  // none: test_vector
+    std::function<void(std::size_t peer, Phase)> probe;                // told of each phase of each peer
 };
 
 class AveragerSwarm {
@@ -95,10 +90,16 @@ class AveragerSwarm {
         settings.role = role;
         settings.upload = settings.download = bandwidth;
         settings.chunk_elements = settings_.chunk_elements;
+        if (settings_.probe)
+            settings.probe = [this, index = peers_.size() - 1](Phase phase, Step) {
+                settings_.probe(index, phase);
+            };
         peer.averager = make_averager(*peer.network, internet_.clock(peer.id), Random(seed_ + peers_.size()),
                                       settings, log);
         if (role != Role::auxiliary) {
-            peer.contribution = test_vector(settings_.elements, seed_ * 77 + peers_.size());
+            peer.contribution = settings_.contribution
+                                    ? settings_.contribution(peers_.size() - 1)
+                                    : test_vector(settings_.elements, seed_ * 77 + peers_.size());
             peer.result.assign(settings_.elements, -1);
             peer.tensors = settings_.tensors;
         }

@@ -1,9 +1,9 @@
 #include "shoal/collective/averager.h"
 
 #include "averager_harness.h"
+#include "verdict_checks.h"
 
 #include <algorithm>
-#include <cstring>
 #include <gtest/gtest.h>
 #include <limits>
 
@@ -14,10 +14,6 @@ namespace shoal::collective {
 namespace {
 
 using namespace std::chrono_literals;
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
 
 void expect_averaged(AveragerSwarm& swarm, const std::vector<std::size_t>& members, double tolerance = 1e-6) {
     std::vector<PeerId> ids;
@@ -60,34 +56,6 @@ TEST(Averager, four_peers_average_by_weight) {
     expect_averaged(swarm, all_of(swarm));
 }
 
-/// What the owner of an element does, written down plainly.
-std::vector<float> plain_average(AveragerSwarm& swarm, const std::vector<Contributor>& contributors,
-                                 const std::string& codec_name) {
-    const auto codec = compress::make_codec(codec_name);
-    const std::size_t elements =
-        swarm.find(contributors[0].peer).result.empty() ? 0 : swarm.find(contributors[0].peer).result.size();
-    double weights = 0;
-    std::size_t length = elements;
-    for (const Contributor& c : contributors) {
-        weights += c.weight;
-        length = std::max(length, swarm.find(c.peer).contribution.size());
-    }
-    std::vector<float> sum(length, 0.0f);
-    for (const Contributor& c : contributors) {
-        if (c.role == Role::auxiliary || c.weight == 0) continue;
-        std::vector<float> decoded(length);
-        codec->decode(codec->encode(swarm.find(c.peer).contribution), decoded);
-        const auto scale = static_cast<float>(c.weight / weights);
-        for (std::size_t i = 0; i < length; ++i) {
-            const float product = scale * decoded[i];
-            sum[i] = sum[i] + product;
-        }
-    }
-    std::vector<float> result(length);
-    codec->decode(codec->encode(sum), result);
-    return result;
-}
-
 TEST(Averager, the_result_is_what_the_plain_formula_gives_bit_by_bit) {
     for (const std::string codec : {"fp32", "fp16", "bf16", "blockwise8"}) {
         SCOPED_TRACE(codec);
@@ -99,7 +67,7 @@ TEST(Averager, the_result_is_what_the_plain_formula_gives_bit_by_bit) {
         swarm.start_all();
         ASSERT_TRUE(swarm.finish());
         expect_averaged(swarm, all_of(swarm), codec == "fp32" ? 1e-6 : codec == "fp16" ? 2e-3 : 0.2);
-        const std::vector<float> plain = plain_average(swarm, swarm[0].verdict->contributors, codec);
+        const std::vector<float> plain = swarm_average(swarm, swarm[0].verdict->contributors, codec);
         for (std::size_t i = 0; i < swarm.size(); ++i) EXPECT_TRUE(same_bits(swarm[i].result, plain)) << i;
     }
 }

@@ -200,6 +200,20 @@ TEST(AveragerBlame, who_reaches_nobody_goes_and_not_everybody_else) {
               std::vector<std::uint32_t>{4});
 }
 
+TEST(AveragerBlame, who_alone_complains_of_half_of_the_others_stays_and_of_more_goes) {
+    std::vector<Observation> seen(5);
+    seen[4].blames = {{0, "decides nothing"}, {1, "connection reset"}};
+    const std::vector<bool> nobody_silent(5, false);
+    const Culprits two = find_culprits(seen, nobody_silent, 4, plan_of(5));
+    EXPECT_EQ(two.lost, (std::vector<std::uint32_t>{0, 1}));
+    EXPECT_NE(two.cause.find("connection reset"), std::string::npos) << two.cause;
+    seen[0].blames = {{4, "connection reset"}};  // confirmed
+    EXPECT_EQ(find_culprits(seen, nobody_silent, 4, plan_of(5)).lost, std::vector<std::uint32_t>{4});
+    seen[0].blames.clear();
+    seen[4].blames.push_back({2, "connection reset"});
+    EXPECT_EQ(find_culprits(seen, nobody_silent, 4, plan_of(5)).lost, std::vector<std::uint32_t>{4});
+}
+
 TEST(AveragerBlame, different_digests_name_the_odd_one) {
     std::vector<Observation> seen(3);
     for (Observation& observation : seen) {

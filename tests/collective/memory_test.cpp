@@ -1,17 +1,11 @@
 // A peer's memory does not grow with the rounds that fail.
 #include "averager_harness.h"
+#include "sanitizer.h"
 
 #include <gtest/gtest.h>
 #include <limits>
 #include <malloc.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SHOAL_ADDRESS_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SHOAL_ADDRESS_SANITIZER 1
-#endif
-#endif
 #ifdef SHOAL_ADDRESS_SANITIZER
 #include <sanitizer/allocator_interface.h>
 #endif

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "collective/mutation.h"
+#include "collective/wrapping_network.h"
 
 #include <functional>
 #include <memory>
@@ -42,47 +43,18 @@ class MutatingStream final : public net::Stream {
     Mutation mutation_;
 };
 
-class MutatingNetwork final : public net::Network {
+class MutatingNetwork final : public WrappingNetwork {
   public:
-    /// Changes what the peer itself sees of its connections.
-    using View = std::function<void(std::vector<net::ConnectionInfo>&)>;
-
-    MutatingNetwork(std::shared_ptr<net::Network> real, Mutation mutation, View view = {})
-        : real_(std::move(real)), mutation_(std::move(mutation)), view_(std::move(view)) {}
-
-    const PeerId& self() const override { return real_->self(); }
-    asio::any_io_executor executor() const override { return real_->executor(); }
-    awaitable<net::StreamPointer> open(PeerId peer, std::string service) override {
-        const std::string name = service;
-        net::StreamPointer stream = co_await real_->open(peer, std::move(service));
-        co_return std::make_shared<MutatingStream>(std::move(stream), name, true, mutation_);
-    }
-    void serve(std::string service, net::StreamHandler handler, net::Audience audience) override {
-        if (!handler) return real_->serve(std::move(service), {});
-        const std::string name = service;
-        auto mutated = [name, handler = std::move(handler), mutation = mutation_](net::StreamPointer stream) {
-            return handler(std::make_shared<MutatingStream>(std::move(stream), name, false, mutation));
-        };
-        real_->serve(std::move(service), std::move(mutated), audience);
-    }
-    awaitable<PeerId> dial(net::Endpoint endpoint) override { return real_->dial(std::move(endpoint)); }
-    std::vector<net::ConnectionInfo> connections() const override {
-        std::vector<net::ConnectionInfo> all = real_->connections();
-        if (view_) view_(all);
-        return all;
-    }
-    bool is_connected(const PeerId& peer) const override { return real_->is_connected(peer); }
-    std::shared_ptr<void> observe(Observer observer) override { return real_->observe(std::move(observer)); }
-    void disconnect(const PeerId& peer, const std::string& reason) override {
-        real_->disconnect(peer, reason);
-    }
-    void mark_useful(const PeerId& peer) override { real_->mark_useful(peer); }
-    void set_resolver(net::AddressResolver resolver) override { real_->set_resolver(std::move(resolver)); }
+    MutatingNetwork(std::shared_ptr<net::Network> real, const Mutation& mutation, View view = {})
+        : WrappingNetwork(std::move(real), wrapping(mutation), std::move(view)) {}
 
   private:
-    std::shared_ptr<net::Network> real_;
-    Mutation mutation_;
-    View view_;
+    static Wrap wrapping(const Mutation& mutation) {
+        return [mutation](net::StreamPointer stream, const std::string& service,
+                          bool opened) -> net::StreamPointer {
+            return std::make_shared<MutatingStream>(std::move(stream), service, opened, mutation);
+        };
+    }
 };
 
 /// What is done to the messages of a hostile peer.

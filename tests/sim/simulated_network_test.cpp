@@ -245,6 +245,26 @@ TEST(SimulatedNetwork, NoticesAFrozenPeerAfterTheTimeOut) {
     EXPECT_EQ(peers.send(1, 1), "");
 }
 
+TEST(SimulatedNetwork, OneEndOfAConnectionThatBrokeForTheOtherBelievesInItUntilTheTimeOutOrANewOne) {
+    TwoPeers peers;
+    for (const bool dials_again : {false, true}) {
+        ASSERT_EQ(peers.send(1, 1), "");
+        const double before = peers.now();
+        peers.world.internet().half_close(peers.alice.id, peers.bob.id);
+        EXPECT_FALSE(peers.alice.network->is_connected(peers.bob.id));
+        EXPECT_TRUE(peers.bob.network->is_connected(peers.alice.id));
+        if (dials_again) {
+            EXPECT_EQ(peers.send(1, 1), "");
+            peers.simulation().run_for(5s);
+            EXPECT_TRUE(peers.bob.network->is_connected(peers.alice.id));
+        } else {
+            const auto lost = [&] { return !peers.bob.network->is_connected(peers.alice.id); };
+            ASSERT_TRUE(peers.simulation().run_until(lost));
+            EXPECT_NEAR(peers.now() - before, 2.0, 1e-3);
+        }
+    }
+}
+
 TEST(SimulatedNetwork, SurvivesAShortFreezeWithoutLosingAnything) {
     HostSettings slow;
     slow.upload_rate = 1e6;

@@ -53,7 +53,10 @@ Culprits find_culprits(const std::vector<Observation>& observations, const std::
             const auto degree = std::count_if(links.begin(), links.end(), [member](const Pair& link) {
                 return link.first == member || link.second == member;
             });
-            return std::tuple(degree, blamed[member], member != proposer, member);
+            // Its own word alone, of few others, is more likely true of them.
+            const bool credible =
+                blamed[member] > 0 || 2 * static_cast<std::size_t>(degree) > observations.size() - 1;
+            return std::tuple(credible ? degree : 0, blamed[member], member != proposer, member);
         };
         std::size_t worst = 0;
         for (std::size_t member = 1; member < observations.size(); ++member)

@@ -267,7 +267,8 @@ void SimulatedHost::expect_silence(const PeerId& peer) {
             const bool still_stopped = other.stopped() && other.stops_ == stops;
             const bool still_apart =
                 !self->internet_.is_reachable(self->id_, peer) && self->internet_.partitions_ == partitions;
-            if (!still_stopped && !still_apart) return;
+            const bool half_open = !connection->up[static_cast<std::size_t>(connection->side_of(other))];
+            if (!still_stopped && !still_apart && !half_open) return;
             const std::string patience = fmt::format("{:g}", seconds(self->settings_.peer_timeout));
             self->lose(connection, "nothing was heard of it for " + patience + " s", true);
         });

@@ -129,6 +129,12 @@ void SimulatedInternet::cut(const PeerId& a, const PeerId& b) {
     changed("cut", a);
 }
 
+void SimulatedInternet::half_close(const PeerId& known_to, const PeerId& other) {
+    find(other)->expect_silence(known_to);
+    find(known_to)->cut(other);
+    changed("half close", known_to);
+}
+
 int SimulatedInternet::group_of(const PeerId& id) const {
     const auto found = groups_.find(id);
     return found == groups_.end() ? -1 : found->second;

@@ -12,6 +12,7 @@
 //   freeze     (SIGSTOP)  silence: connections are given up after peer_timeout; dialling times out
 //   partition             silence on both sides, likewise
 //   cut                   both sides lose the connection; they may dial again
+//   half_close            one side loses it, and the other hears nothing more
 //
 // Thread: the one of the simulation.
 #pragma once
@@ -94,6 +95,9 @@ class SimulatedInternet {
     void thaw(const PeerId& id);
     /// Breaks the connection between two machines.
     void cut(const PeerId& a, const PeerId& b);
+    /// The connection between two machines ends for the one alone; nothing tells the other, which believes in
+    /// it until it has heard nothing for its time-out, or is dialled anew.
+    void half_close(const PeerId& known_to, const PeerId& other);
     /// From now on only machines of the same group reach each other; those in no group form one more.
     void partition(std::vector<std::vector<PeerId>> groups);
     void heal();
