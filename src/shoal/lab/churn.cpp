@@ -76,8 +76,9 @@ class Churn {
 
     /// A fresh peer on a machine.
     void start(std::size_t machine) {
-        swarm_.start(machine, fmt::format("peer-{}-{}", machine + 1, ++lives_[machine]), kSamplesPerSecond,
-                     kMicroBatch);
+        swarm_.start(machine, {.name = fmt::format("peer-{}-{}", machine + 1, ++lives_[machine]),
+                               .speed = kSamplesPerSecond,
+                               .micro_batch = kMicroBatch});
     }
 
     void look() {

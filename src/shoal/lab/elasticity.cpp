@@ -34,6 +34,13 @@ double sum_of_speeds(const std::vector<ElasticPeer>& peers) {
     return sum;
 }
 
+/// Goes on at the value before, then steps to this one.
+void add_stair(run::Curve& curve, double from, double to, double value) {
+    const double before = curve.y.empty() ? value : curve.y.back();
+    curve.x.insert(curve.x.end(), {from, from, to});
+    curve.y.insert(curve.y.end(), {before, value, value});
+}
+
 class Elasticity {
   public:
     explicit Elasticity(const ElasticityOptions& options)
@@ -77,8 +84,10 @@ class Elasticity {
     }
 
     void start(ReplicaSwarm& swarm, std::size_t peer, std::size_t machine) {
-        swarm.start(machine, peers_[peer].name, peers_[peer].speed,
-                    static_cast<std::int64_t>(peers_[peer].speed * kMicroBatchSeconds));
+        const double speed = peers_[peer].speed;
+        swarm.start(machine, {.name = peers_[peer].name,
+                              .speed = speed,
+                              .micro_batch = static_cast<std::int64_t>(speed * kMicroBatchSeconds)});
     }
 
     void look() {
@@ -248,23 +257,15 @@ class Elasticity {
                 each.x.push_back(minutes(line.time)), each.y.push_back(1 / (line.time - before));
             before = line.time;
         }
-        double count = 0;
         for (std::size_t i = 0; i < windows_.size(); ++i) {
             const Window& window = windows_[i];
-            for (const double time : {window.from, window.to}) {
-                measured.x.push_back(minutes(time));
-                measured.y.push_back(window.measured.steps_per_second());
-                expected.x.push_back(minutes(time));
-                expected.y.push_back(window.expected_steps_per_second());
-            }
-            active.x.insert(active.x.end(), {minutes(changes_[i]), minutes(changes_[i])});
-            active.y.insert(active.y.end(), {count, static_cast<double>(window.peers)});
-            count = static_cast<double>(window.peers);
+            add_stair(measured, minutes(window.from), minutes(window.to), window.measured.steps_per_second());
+            add_stair(expected, minutes(window.from), minutes(window.to), window.expected_steps_per_second());
+            add_stair(active, minutes(changes_[i]), minutes(window.to), static_cast<double>(window.peers));
             const Change& change = schedule_[i];
             const std::size_t gone = change.say_goodbye.size() + change.are_killed.size();
             rates.marks.push_back({minutes(changes_[i]), fmt::format("+{} -{}", change.come.size(), gone)});
         }
-        active.x.push_back(minutes(windows_.back().to)), active.y.push_back(count);
         rates.curves = {each, measured, expected};
         peers.curves = {active};
         run::Picture losses{"Loss", "step", "loss", {}, {}};

@@ -55,20 +55,25 @@ every = 0
     if (!file.flush()) throw Error(ErrorKind::system, "cannot write " + (run_.folder / "run.toml").string());
 }
 
-void ReplicaSwarm::start(std::size_t machine, const std::string& name, double speed,
-                         std::int64_t micro_batch) {
-    PeerStart peer{
-        .name = name, .run_file = run_.folder / "run.toml", .folder = run_.folder / "peers" / name};
+void ReplicaSwarm::start(std::size_t machine, const ReplicaStart& start) {
+    PeerStart peer{.name = start.name,
+                   .role = start.client ? "client" : "full",
+                   .run_file = run_.folder / "run.toml",
+                   .folder = run_.folder / "peers" / start.name};
     // The descriptor of the namespace is inherited under its number.
     peer.command = {"/usr/bin/nsenter", fmt::format("--net=/proc/self/fd/{}", lines_.descriptor(machine)),
                     (own_program().parent_path() / "shoal").string(), "replica"};
-    peer.settings = {fmt::format("network.announce={}:{}", ShapedLines::address(machine), kPort)};
-    peer.arguments = {"--speed", fmt::format("{}", speed), "--micro-batch", std::to_string(micro_batch)};
+    if (start.client)
+        peer.settings = {"network.directory=through-peers"};
+    else
+        peer.settings = {fmt::format("network.announce={}:{}", ShapedLines::address(machine), kPort)};
+    peer.arguments = {"--speed", fmt::format("{}", start.speed), "--micro-batch",
+                      std::to_string(start.micro_batch)};
     peer.arguments.insert(peer.arguments.end(), run_.arguments.begin(), run_.arguments.end());
     Replica replica;
     replica.peer = start_peer(peer);
     replica.machine = machine;
-    replica.speed = speed;
+    replica.speed = start.speed;
     newest_[machine] = replicas_.size();
     replicas_.push_back(std::move(replica));
 }

@@ -26,6 +26,16 @@ struct ReplicaRun {
     std::vector<std::string> arguments = {};  ///< further ones of `shoal replica`, the same for all
 };
 
+/// What is one replica's own.
+struct ReplicaStart {
+    std::string name;
+    double speed = 0;  ///< samples per second
+    std::int64_t micro_batch = 1;
+    /// Behind a router: accepts no connection, and reaches the directory only through peers that do. Dozens
+    /// of nodes of the directory on one machine keep it busy when they come and go all the time.
+    bool client = false;
+};
+
 /// How the experiment ends a replica: SIGINT, at which it says goodbye, or kill -9.
 enum class Departure { goodbye, kill };
 
@@ -45,8 +55,8 @@ class ReplicaSwarm {
     ReplicaSwarm(ReplicaRun run, const ShapedLines& lines);
 
     /// Starts a process on a machine where none runs. A name that ran before, on any machine, goes on in its
-    /// folder. @param micro_batch  samples. Throws Error(system).
-    void start(std::size_t machine, const std::string& name, double speed, std::int64_t micro_batch);
+    /// folder. Throws Error(system).
+    void start(std::size_t machine, const ReplicaStart& start);
     /// Ends the process of a machine; nothing if it was told to go already. Does not wait for its end.
     void stop(std::size_t machine, Departure how);
     void stop_all(Departure how);

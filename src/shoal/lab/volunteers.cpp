@@ -44,7 +44,7 @@ class Volunteers {
           people_(volunteers_of(options.organisers, options.volunteers)),
           prices_(parsed(options.prices)),
           lines_(std::vector<ShapedLine>(people_.size() + 1, {kMegabits * 1e6, kMegabits * 1e6})),
-          swarm_(settings("swarm", {0, 1 % people_.size()}), lines_),
+          swarm_(settings("swarm", few_organisers(options)), lines_),
           fast_(settings("fast", {people_.size()}), lines_) {
         Random random(options.seed);
         visits_ = draw_visits(people_,
@@ -68,14 +68,21 @@ class Volunteers {
             human_time(static_cast<double>(options_.steps * target()) / (options_.fast * kMeanSpeed)), visit,
             kPaperHours, slowest(), fastest());
         std::fflush(stdout);
-        fast_.start(people_.size(), "fast", options_.fast * kMeanSpeed,
-                    micro_batch(options_.fast * kMeanSpeed));
+        const double speed = options_.fast * kMeanSpeed;
+        fast_.start(people_.size(), {.name = "fast", .speed = speed, .micro_batch = micro_batch(speed)});
         while (!(swarm_done_ && fast_.all_ended())) look();
         line_.clear();
         return report();
     }
 
   private:
+    static std::vector<std::size_t> few_organisers(const VolunteersOptions& options) {
+        std::vector<std::size_t> machines;
+        for (int i = 0; i < std::min(options.organisers, 4); ++i)
+            machines.push_back(static_cast<std::size_t>(i));
+        return machines;
+    }
+
     static std::vector<run::Price> parsed(const std::vector<std::string>& texts) {
         std::vector<run::Price> prices;
         for (const std::string& text : texts) prices.push_back(run::parse_price(text));
@@ -155,7 +162,10 @@ class Volunteers {
                 continue;
             }
             const Volunteer& who = people_[visit.who];
-            swarm_.start(visit.who, who.name, who.speed, micro_batch(who.speed));
+            swarm_.start(visit.who, {.name = who.name,
+                                     .speed = who.speed,
+                                     .micro_batch = micro_batch(who.speed),
+                                     .client = !who.organiser});
             here_.push_back({visit, now + visit.to - visit.from});
             visits_.erase(visits_.begin() + static_cast<std::ptrdiff_t>(i));
         }

@@ -32,9 +32,9 @@ struct VolunteersOptions {
 void make_quick(VolunteersOptions& options);
 
 /// Runs both at the same time, each peer a process in a network namespace of its own: whole peers, but for
-/// their compute, which sleeps (sim/replica.h). Volunteers come and go, with a goodbye or by kill -9; those
-/// that come again bring their key. Then prints the report of both from the records that they left. Returns
-/// the exit code.
+/// their compute, which sleeps (sim/replica.h). Volunteers are in client mode, as behind a router; they come
+/// and go, with a goodbye or by kill -9; those that come again bring their key. Then prints the report of
+/// both from the records that they left. Returns the exit code.
 int run_volunteers(const VolunteersOptions& options);
 
 }  // namespace shoal::lab
