@@ -64,7 +64,9 @@ TEST(Volunteers, ComeAndGoWithoutMeetingThemselves) {
             for (std::size_t i = 0; i < own.size(); ++i) {
                 EXPECT_GE(own[i].to - own[i].from, plan.mean_visit / 4 - 1e-9);
                 EXPECT_LE(own[i].to - own[i].from, plan.mean_visit * 3 + 1e-9);
-                if (i > 0) EXPECT_GE(own[i].from - own[i - 1].to, plan.mean_away / 4 - 1e-9);
+                if (i > 0) {
+                    EXPECT_GE(own[i].from - own[i - 1].to, plan.mean_away / 4 - 1e-9);
+                }
             }
         }
         EXPECT_GT(kills, ends / 8);
@@ -81,7 +83,9 @@ TEST(Volunteers, StayForAMomentAtLeastHoweverShortTheRun) {
         if (all[visit.who].organiser) continue;
         EXPECT_LT(visit.from, plan.seconds);
         EXPECT_GE(visit.to - visit.from, kShortest - 1e-9);
-        if (left.count(visit.who) > 0) EXPECT_GE(visit.from - left[visit.who], kShortest - 1e-9);
+        if (left.count(visit.who) > 0) {
+            EXPECT_GE(visit.from - left[visit.who], kShortest - 1e-9);
+        }
         left[visit.who] = visit.to;
     }
     EXPECT_EQ(left.size(), 6U);
