@@ -125,8 +125,10 @@ class Volunteers {
     }
 
     void say_how_far(std::int64_t swarm, std::int64_t fast) {
-        const std::string text = fmt::format("swarm of {}: step {} of {}; one fast: step {}",
-                                             swarm_.present().size(), swarm, options_.steps, fast);
+        const std::string who =
+            swarm_done_ ? "swarm, at home again" : fmt::format("swarm of {}", swarm_.present().size());
+        const std::string text =
+            fmt::format("{}: step {} of {}; one fast: step {}", who, swarm, options_.steps, fast);
         line_.show(static_cast<double>(std::min(swarm, fast)) / static_cast<double>(options_.steps), text);
         const std::int64_t tenth = std::max<std::int64_t>(1, options_.steps / 10);
         if (swarm / tenth == swarm_printed_ / tenth && fast / tenth == fast_printed_ / tenth) return;
