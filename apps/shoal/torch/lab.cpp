@@ -154,17 +154,17 @@ void declare_volunteers(CLI::App& lab, const Chosen& chosen) {
     auto options = std::make_shared<lab::VolunteersOptions>();
     CLI::App* app = lab.add_subcommand(
         "volunteers", "Forty peers that come and go beside one fast machine: time, loss and cost of both");
-    describe(*app,
-             "Ten peers that stay and thirty volunteers in client mode who come and go, a quarter of the "
-             "times by kill -9, of "
-             "speeds from 2 to 16 samples/s; at the\n"
-             "same time one machine as fast as eight of them does the same steps. Real peers in network "
-             "namespaces, whose compute sleeps. Ends\n"
-             "with what `shoal report` tells of both from their records.\n\n"
-             "  sudo shoal lab volunteers          40 steps in 21 minutes, of which the swarm takes 7\n"
-             "  sudo shoal lab volunteers --quick  8 peers, 20 steps\n\n"
-             "Needs root, ip and tc (Debian: iproute2) and nsenter. Nothing outside of its namespaces is "
-             "touched.");
+    describe(
+        *app,
+        "Ten peers that stay and thirty volunteers who come and go, a quarter of the times by kill -9, of "
+        "speeds from 2 to 16 samples/s; at the\n"
+        "same time one machine as fast as eight of them does the same steps. Real peers in network "
+        "namespaces, whose compute sleeps. Ends\n"
+        "with what `shoal report` tells of both from their records.\n\n"
+        "  sudo shoal lab volunteers          40 steps in 21 minutes, of which the swarm takes 8\n"
+        "  sudo shoal lab volunteers --quick  8 peers, 20 steps\n\n"
+        "Needs root, ip and tc (Debian: iproute2) and nsenter. Nothing outside of its namespaces is "
+        "touched.");
     app->add_option("--volunteers", options->volunteers, "Peers that come and go")
         ->capture_default_str()
         ->check(CLI::Range(1, 100));
@@ -179,6 +179,7 @@ void declare_volunteers(CLI::App& lab, const Chosen& chosen) {
                     "Seconds that a batch takes when half of the volunteers are there")
         ->capture_default_str()
         ->check(CLI::Range(0.2, 3600.0));
+    app->add_flag("--clients", options->clients, "Volunteers accept no connection, as behind a router");
     app->add_option("--fast", options->fast, "Speed of the one machine, in mean volunteers")
         ->capture_default_str()
         ->check(CLI::Range(0.5, 1000.0));

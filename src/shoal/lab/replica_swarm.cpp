@@ -63,10 +63,9 @@ void ReplicaSwarm::start(std::size_t machine, const ReplicaStart& start) {
     // The descriptor of the namespace is inherited under its number.
     peer.command = {"/usr/bin/nsenter", fmt::format("--net=/proc/self/fd/{}", lines_.descriptor(machine)),
                     (own_program().parent_path() / "shoal").string(), "replica"};
-    if (start.client)
-        peer.settings = {"network.directory=through-peers"};
-    else
-        peer.settings = {fmt::format("network.announce={}:{}", ShapedLines::address(machine), kPort)};
+    if (start.through_peers) peer.settings.push_back("network.directory=through-peers");
+    if (!start.client)
+        peer.settings.push_back(fmt::format("network.announce={}:{}", ShapedLines::address(machine), kPort));
     peer.arguments = {"--speed", fmt::format("{}", start.speed), "--micro-batch",
                       std::to_string(start.micro_batch)};
     peer.arguments.insert(peer.arguments.end(), run_.arguments.begin(), run_.arguments.end());

@@ -31,9 +31,10 @@ struct ReplicaStart {
     std::string name;
     double speed = 0;  ///< samples per second
     std::int64_t micro_batch = 1;
-    /// Behind a router: accepts no connection, and reaches the directory only through peers that do. Dozens
-    /// of nodes of the directory on one machine keep it busy when they come and go all the time.
-    bool client = false;
+    bool client = false;  ///< as behind a router: it accepts no connection
+    /// Is no node of the directory, but asks those that are. Dozens of nodes that come and go all the time
+    /// keep one machine busy.
+    bool through_peers = false;
 };
 
 /// How the experiment ends a replica: SIGINT, at which it says goodbye, or kill -9.

@@ -167,7 +167,8 @@ class Volunteers {
             swarm_.start(visit.who, {.name = who.name,
                                      .speed = who.speed,
                                      .micro_batch = micro_batch(who.speed),
-                                     .client = !who.organiser});
+                                     .client = options_.clients && !who.organiser,
+                                     .through_peers = !who.organiser});
             here_.push_back({visit, now + visit.to - visit.from});
             visits_.erase(visits_.begin() + static_cast<std::ptrdiff_t>(i));
         }

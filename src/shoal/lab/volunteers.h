@@ -19,6 +19,7 @@ struct VolunteersOptions {
     int organisers = 10;  ///< peers that are there all of the time
     std::int64_t steps = 40;
     double step_seconds = 10;  ///< that a batch takes when half of the volunteers are there
+    bool clients = false;      ///< volunteers accept no connection, as behind a router
     double fast = 8;           ///< speed of the one fast machine: so many volunteers of the mean speed
     std::int64_t parameters = 16'384;
     /// As for `shoal report`. Guesses, in dollars: a home machine's electricity, a rented GPU as fast as the
@@ -32,9 +33,9 @@ struct VolunteersOptions {
 void make_quick(VolunteersOptions& options);
 
 /// Runs both at the same time, each peer a process in a network namespace of its own: whole peers, but for
-/// their compute, which sleeps (sim/replica.h). Volunteers are in client mode, as behind a router; they come
-/// and go, with a goodbye or by kill -9; those that come again bring their key. Then prints the report of
-/// both from the records that they left. Returns the exit code.
+/// their compute, which sleeps (sim/replica.h). Volunteers come and go, with a goodbye or by kill -9; those
+/// that come again bring their key. They reach the directory through the organisers' peers. Then prints the
+/// report of both from the records that they left. Returns the exit code.
 int run_volunteers(const VolunteersOptions& options);
 
 }  // namespace shoal::lab
