@@ -1,4 +1,5 @@
-// shoal replica: one process of the experiments whose peers sleep in place of computing (shoal lab churn).
+// shoal replica: one process of the experiments whose peers sleep in place of computing (shoal lab churn,
+// elasticity, volunteers).
 #include "shoal/sim/replica.h"
 
 #include <CLI/CLI.hpp>

@@ -6,9 +6,11 @@
 #include "shoal/lab/averaging_setups.h"
 #include "shoal/lab/averaging_worker.h"
 #include "shoal/lab/churn.h"
+#include "shoal/lab/elasticity.h"
 #include "shoal/lab/faults.h"
 #include "shoal/lab/swarm.h"
 #include "shoal/lab/swav.h"
+#include "shoal/lab/volunteers.h"
 #include "shoal/result_options.h"
 
 namespace shoal::app {
@@ -107,6 +109,103 @@ void declare_churn(CLI::App& lab, const Chosen& chosen) {
     });
 }
 
+void declare_elasticity(CLI::App& lab, const Chosen& chosen) {
+    auto options = std::make_shared<lab::ElasticityOptions>();
+    CLI::App* app =
+        lab.add_subcommand("elasticity", "Peers come and go: speed follows who is there, the loss does not");
+    describe(
+        *app,
+        "Four steady and four part-time peers of different speeds, real ones in network namespaces, whose "
+        "compute sleeps. The part-time\n"
+        "ones come and go by a written schedule, several times, some with a goodbye (SIGINT) and some by "
+        "kill -9. In each window of\n"
+        "constant membership steps a second are held against the sum of speeds over the samples of a step; "
+        "the loss of each step is\n"
+        "compared with that of a swarm beside it, of the same eight peers for all of the time. --check: off "
+        "by 10 % at most in the\n"
+        "mean of the windows and 15 % in each; the mean difference of the loss 2 % of its fall at most, and "
+        "6 % in each tenth of the\n"
+        "steps (wider with --quick, where steps are short and few).\n\n"
+        "  sudo shoal lab elasticity          12 windows of 50 s, in 12 minutes\n"
+        "  sudo shoal lab elasticity --quick  6 windows of 6 s\n\n"
+        "Needs root, ip and tc (Debian: iproute2) and nsenter. Nothing outside of its namespaces is "
+        "touched.");
+    CLI::Option* window = app->add_option("--window", options->window);
+    window->description("Seconds that a membership lasts (--quick: 6)")
+        ->capture_default_str()
+        ->check(CLI::Range(1.0, 3600.0));
+    CLI::Option* step = app->add_option("--step", options->step_seconds);
+    step->description("Seconds that a batch takes when all are there (--quick: 0.5)")
+        ->capture_default_str()
+        ->check(CLI::Range(0.2, 600.0));
+    app->add_option("--folder", options->folder, "For everything that the peers write")
+        ->capture_default_str();
+    add_result_options(*app, options->result);
+    app->callback([options, chosen, window, step] {
+        lab::ElasticityOptions sized = *options;
+        if (sized.result.quick) make_quick(sized);
+        if (window->count() > 0) sized.window = options->window;
+        if (step->count() > 0) sized.step_seconds = options->step_seconds;
+        *chosen = [sized] { return run_elasticity(sized); };
+    });
+}
+
+void declare_volunteers(CLI::App& lab, const Chosen& chosen) {
+    auto options = std::make_shared<lab::VolunteersOptions>();
+    CLI::App* app = lab.add_subcommand(
+        "volunteers", "Forty peers that come and go beside one fast machine: time, loss and cost of both");
+    describe(
+        *app,
+        "Ten peers that stay and thirty volunteers who come and go, a quarter of the times by kill -9, of "
+        "speeds from 2 to 16 samples/s; at the\n"
+        "same time one machine as fast as eight of them does the same steps. Real peers in network "
+        "namespaces, whose compute sleeps. Ends\n"
+        "with what `shoal report` tells of both from their records.\n\n"
+        "  sudo shoal lab volunteers          40 steps in 21 minutes, of which the swarm takes 8\n"
+        "  sudo shoal lab volunteers --quick  8 peers, 20 steps\n\n"
+        "Needs root, ip and tc (Debian: iproute2) and nsenter. Nothing outside of its namespaces is "
+        "touched.");
+    app->add_option("--volunteers", options->volunteers, "Peers that come and go")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 100));
+    app->add_option("--organisers", options->organisers, "Peers that stay")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 100));
+    CLI::Option* steps = app->add_option("--steps", options->steps);
+    steps->description("Global steps of each run (--quick: 20)")
+        ->capture_default_str()
+        ->check(CLI::Range(2, 1000000));
+    app->add_option("--step", options->step_seconds,
+                    "Seconds that a batch takes when half of the volunteers are there")
+        ->capture_default_str()
+        ->check(CLI::Range(0.2, 3600.0));
+    app->add_flag("--clients", options->clients, "Volunteers accept no connection, as behind a router");
+    app->add_option("--fast", options->fast, "Speed of the one machine, in mean volunteers")
+        ->capture_default_str()
+        ->check(CLI::Range(0.5, 1000.0));
+    app->add_option("--price", options->prices,
+                    "NAME_PATTERN=DOLLARS_PER_HOUR, as for shoal report; the defaults are guesses: "
+                    "electricity at home, a rented GPU, a rented one that is fast")
+        ->capture_default_str()
+        ->allow_extra_args(false);
+    app->add_option("--traffic-price", options->traffic_price, "Dollars for 10^9 bytes sent")
+        ->capture_default_str()
+        ->check(CLI::Range(0.0, 1e6));
+    app->add_option("--parameters", options->parameters, "Of the problem that they solve")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 1000000));
+    app->add_option("--folder", options->folder, "For everything that the peers write")
+        ->capture_default_str();
+    app->add_option("--seed", options->seed, "Chooses who comes when")->capture_default_str();
+    add_result_options(*app, options->result);
+    app->callback([options, chosen, steps] {
+        lab::VolunteersOptions sized = *options;
+        if (sized.result.quick) make_quick(sized);
+        if (steps->count() > 0) sized.steps = options->steps;
+        *chosen = [sized] { return run_volunteers(sized); };
+    });
+}
+
 void declare_swav(CLI::App& lab, const Chosen& chosen) {
     auto options = std::make_shared<lab::SwavOptions>();
     CLI::App* app = lab.add_subcommand("swav", "What three unequal peers learn from images without labels");
@@ -200,8 +299,8 @@ Command lab_command() {
     command.name = "lab";
     command.summary =
         "Experiments: 'swarm' shows the main job, 'faults' hits it where it hurts, 'averaging' times rounds, "
-        "'swav' needs no "
-        "labels";
+        "'elasticity' "
+        "lets peers come and go, 'volunteers' tells what that costs, 'swav' needs no labels";
     command.declare = [](CLI::App& app) -> std::function<int()> {
         app.description(
             "Experiments that reproduce results on this machine, with real processes. Each has --help.");
@@ -210,6 +309,8 @@ Command lab_command() {
         declare_swarm(app, chosen);
         declare_faults(app, chosen);
         declare_churn(app, chosen);
+        declare_elasticity(app, chosen);
+        declare_volunteers(app, chosen);
         declare_swav(app, chosen);
         declare_averaging(app, chosen);
         declare_averaging_worker(app, chosen);

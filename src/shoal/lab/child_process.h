@@ -66,12 +66,14 @@ std::filesystem::path own_program();
 /// none.
 class LineTail {
   public:
-    explicit LineTail(std::filesystem::path file) : file_(std::move(file)) {}
+    /// @param from  bytes at the beginning that are passed over.
+    explicit LineTail(std::filesystem::path file, std::streamoff from = 0)
+        : file_(std::move(file)), offset_(from) {}
     std::vector<std::string> new_lines();
 
   private:
     std::filesystem::path file_;
-    std::streamoff offset_ = 0;
+    std::streamoff offset_;
     std::string partial_;
 };
 

@@ -4,17 +4,11 @@
 #include <array>
 #include <csignal>
 #include <fmt/format.h>
-#include <fstream>
-#include <map>
 #include <optional>
-#include <set>
 #include <thread>
 
-#include "shoal/base/error.h"
 #include "shoal/base/random.h"
-#include "shoal/lab/peer_process.h"
-#include "shoal/lab/peers_folder.h"
-#include "shoal/lab/shaped_lines.h"
+#include "shoal/lab/replica_swarm.h"
 #include "shoal/run/progress_line.h"
 
 namespace shoal::lab {
@@ -30,16 +24,8 @@ constexpr double kReportedInterval = 29;
 constexpr double kSamplesPerSecond = 8;  // of one peer
 constexpr int kMicroBatch = 4;
 constexpr double kStartLimit = 180, kEndLimit = 120, kLongestCalm = 300;  // seconds
-constexpr double kMegabits = 1000;      // of each line: not what is measured here
-constexpr std::uint16_t kPort = 31337;  // everybody's: each has a machine of its own
+constexpr double kMegabits = 1000;  // of each line: not what is measured here
 constexpr auto kLook = std::chrono::milliseconds(100);
-
-/// What was stepped between two moments.
-struct Stretch {
-    double seconds = 0, samples = 0;
-    std::int64_t steps = 0;
-    double rate() const { return seconds > 0 ? samples / seconds : 0; }
-};
 
 struct Fault {
     std::string kind;
@@ -55,11 +41,8 @@ class Churn {
           random_(options.seed),
           lines_(std::vector<ShapedLine>(static_cast<std::size_t>(options.peers),
                                          {kMegabits * 1e6, kMegabits * 1e6})),
-          lives_(static_cast<std::size_t>(options.peers), 0) {
-        options_.folder = std::filesystem::absolute(options_.folder);
-        make_peers_folder(options_.folder);
-        write_run_file();
-    }
+          lives_(static_cast<std::size_t>(options.peers), 0),
+          swarm_(settings(), lines_) {}
 
     int run() {
         fmt::print("{} peers, a batch of {} samples in {:g} s; {} faults, one every {:g} s, {:g} s each\n",
@@ -67,7 +50,7 @@ class Churn {
                    options_.away);
         std::fflush(stdout);
         for (std::size_t machine = 0; machine < lives_.size(); ++machine) start(machine);
-        wait_for("all peers to contribute", kStartLimit, [this] { return all_contribute(); });
+        wait_for("all peers to contribute", kStartLimit, [this] { return swarm_.all_contribute(); });
         const double with_faults = options_.every * options_.faults;
         const double calm_seconds = std::max(6 * options_.step_seconds, std::min(with_faults, kLongestCalm));
         total_ = wall_seconds() - begin_ + calm_seconds + with_faults;
@@ -75,7 +58,7 @@ class Churn {
         print("without faults", calm);
         const Stretch faulty = measure(with_faults, true);
         print("with faults", faulty);
-        wait_for("everybody to be back", kEndLimit, [this] { return all_agree(); });
+        wait_for("everybody to be back", kEndLimit, [this] { return swarm_.all_agree(); });
         return report(calm, faulty);
     }
 
@@ -84,120 +67,33 @@ class Churn {
         return static_cast<std::int64_t>(options_.step_seconds * kSamplesPerSecond * options_.peers);
     }
 
-    void write_run_file() const {
-        std::ofstream file(options_.folder / "run.toml");
-        std::string bootstrap;
-        const std::size_t few = std::min<std::size_t>(lives_.size(), 4);
-        for (std::size_t i = 0; i < few; ++i)
-            bootstrap += fmt::format("{}\"{}:{}\"", i == 0 ? "" : ", ", ShapedLines::address(i), kPort);
-        file << fmt::format(R"([run]
-name = "churn"
-target_batch_size = {}
-steps = 1000000
-
-# A replica has neither, but a run file must name some.
-[model]
-kind = "convnet"
-
-[data]
-kind = "fashion-mnist"
-
-[averaging]
-codec = "fp32"
-
-[network]
-listen_host = "0.0.0.0"
-listen_port = {}
-bootstrap = [{}]
-
-[checkpoints]
-every = 0
-)",
-                            target(), kPort, bootstrap);
-        if (!file.flush())
-            throw Error(ErrorKind::system, "cannot write " + (options_.folder / "run.toml").string());
+    ReplicaRun settings() const {
+        ReplicaRun run{
+            .name = "churn", .folder = options_.folder, .target_batch_size = target(), .bootstrap = {}};
+        for (std::size_t i = 0; i < std::min<std::size_t>(lives_.size(), 4); ++i) run.bootstrap.push_back(i);
+        return run;
     }
 
     /// A fresh peer on a machine.
     void start(std::size_t machine) {
-        const std::string name = fmt::format("peer-{}-{}", machine + 1, ++lives_[machine]);
-        PeerStart peer{.name = name,
-                       .run_file = options_.folder / "run.toml",
-                       .folder = options_.folder / "peers" / name};
-        // The descriptor of the namespace is inherited under its number.
-        const auto descriptor = lines_.descriptor(machine);
-        peer.command = {"/usr/bin/nsenter", fmt::format("--net=/proc/self/fd/{}", descriptor),
-                        (own_program().parent_path() / "shoal").string(), "replica"};
-        peer.settings = {fmt::format("network.announce={}:{}", ShapedLines::address(machine), kPort)};
-        peer.arguments = {"--speed", fmt::format("{}", kSamplesPerSecond), "--micro-batch",
-                          std::to_string(kMicroBatch)};
-        running_[machine] = peers_.size();
-        peers_.push_back(start_peer(peer));
+        swarm_.start(machine, {.name = fmt::format("peer-{}-{}", machine + 1, ++lives_[machine]),
+                               .speed = kSamplesPerSecond,
+                               .micro_batch = kMicroBatch});
     }
-
-    PeerProcess& at(std::size_t machine) { return peers_[running_.at(machine)]; }
 
     void look() {
         std::this_thread::sleep_for(kLook);  // it watches files that others write
-        for (auto& peer : peers_) {
-            peer.log->update();
-            const auto status = peer.process->poll();
-            if (status && !peer.killed)
-                throw Error(ErrorKind::system,
-                            fmt::format("{} ended by itself ({}); see {}", peer.name, status->to_string(),
-                                        (peer.folder / "output.txt").string()));
-        }
+        swarm_.update();
         line_.show(total_ > 0 ? std::min(1.0, (wall_seconds() - begin_) / total_) : 0,
-                   fmt::format("step {}", swarm_step()));
+                   fmt::format("step {}", swarm_.step()));
     }
 
-    template <typename Condition>
-    void wait_for(const std::string& what, double limit, Condition condition) {
-        const double deadline = wall_seconds() + limit;
-        while (!condition()) {
-            if (wall_seconds() > deadline)
-                throw Error(ErrorKind::timed_out,
-                            fmt::format("waited {:g} s for {}; the peers' logs are in {}", limit, what,
-                                        (options_.folder / "peers").string()));
-            look();
-        }
+    void wait_for(const std::string& what, double limit, const std::function<bool()>& met) {
+        look_until(what, limit, swarm_.peers_folder(), [this] { look(); }, met);
         line_.clear();
     }
 
-    std::int64_t swarm_step() const {
-        std::int64_t step = 0;
-        for (const auto& peer : peers_) step = std::max(step, peer.log->step);
-        return step;
-    }
-
-    bool all_contribute() {
-        return std::all_of(running_.begin(), running_.end(), [this](const auto& one) {
-            return peers_[one.second].log->first_contribution.has_value();
-        });
-    }
-
-    /// All that run have taken a step of the last two, and nobody's digest of it is another.
-    bool all_agree() {
-        const std::int64_t step = swarm_step() - 1;
-        std::set<std::string> digests;
-        for (const auto& [machine, index] : running_) {
-            const auto found = peers_[index].log->steps.find(step);
-            if (found == peers_[index].log->steps.end()) return false;
-            digests.insert(found->second.digest);
-        }
-        return digests.size() == 1;
-    }
-
-    /// Each step of the swarm: when somebody first took it, and its samples.
-    std::map<std::int64_t, StepLine> steps() const {
-        std::map<std::int64_t, StepLine> first;
-        for (const auto& peer : peers_)
-            for (const auto& [step, line] : peer.log->steps) {
-                const auto [known, is_new] = first.emplace(step, line);
-                if (!is_new && line.time < known->second.time) known->second = line;
-            }
-        return first;
-    }
+    SwarmSteps steps() const { return steps_of(swarm_.logs()); }
 
     /// Seconds from the beginning: about the middle of the fault's own interval, so that all of them fit.
     double moment_of_a_fault(int number) {
@@ -221,28 +117,12 @@ every = 0
         for (Fault& fault : faults_)
             if (!fault.over) end(fault);
         line_.clear();
-        return stretch(from, from + seconds);
-    }
-
-    Stretch stretch(double from, double to) const {
-        Stretch result;
-        std::optional<double> first;
-        for (const auto& [step, line] : steps()) {
-            if (line.time < from || line.time > to) continue;
-            if (first) {
-                result.samples += line.samples;
-                ++result.steps;
-                result.seconds = line.time - *first;
-            } else {
-                first = line.time;
-            }
-        }
-        return result;
+        return stretch_between(steps(), from, from + seconds);
     }
 
     void strike(const std::string& kind) {
         std::vector<std::size_t> candidates;
-        for (const auto& [machine, index] : running_) {
+        for (std::size_t machine = 0; machine < lives_.size(); ++machine) {
             const bool hurt = std::any_of(faults_.begin(), faults_.end(), [&](const Fault& fault) {
                 return !fault.over && fault.machine == machine;
             });
@@ -250,10 +130,9 @@ every = 0
         }
         if (candidates.empty()) return;
         const std::size_t machine = candidates[random_.below(candidates.size())];
-        PeerProcess& victim = at(machine);
+        PeerProcess& victim = swarm_.at(machine).peer;
         if (kind == "kill") {
-            victim.killed = true;
-            victim.process->signal(SIGKILL);
+            swarm_.stop(machine, Departure::kill);
         } else if (kind == "freeze") {
             victim.process->signal(SIGSTOP);
         } else {
@@ -261,7 +140,7 @@ every = 0
         }
         faults_.push_back({kind, machine, wall_seconds()});
         line_.clear();
-        fmt::print("{:>3}/{}  step {:>5}  {:<6} {}\n", faults_.size(), options_.faults, swarm_step(), kind,
+        fmt::print("{:>3}/{}  step {:>5}  {:<6} {}\n", faults_.size(), options_.faults, swarm_.step(), kind,
                    victim.name);
         std::fflush(stdout);
     }
@@ -271,7 +150,7 @@ every = 0
         if (fault.kind == "kill")
             start(fault.machine);
         else if (fault.kind == "freeze")
-            at(fault.machine).process->signal(SIGCONT);
+            swarm_.at(fault.machine).peer.process->signal(SIGCONT);
         else
             lines_.set_plugged(fault.machine, true);
     }
@@ -280,36 +159,29 @@ every = 0
         fmt::print("{}: {} steps in {:.0f} s, {:.2f} s a step, {:.1f} samples/s\n", what, stretch.steps,
                    stretch.seconds,
                    stretch.seconds / static_cast<double>(std::max<std::int64_t>(1, stretch.steps)),
-                   stretch.rate());
+                   stretch.samples_per_second());
         std::fflush(stdout);
     }
 
-    /// Steps at which two peers logged different parameters.
-    std::size_t disagreements() const {
-        std::map<std::int64_t, std::set<std::string>> digests;
-        for (const auto& peer : peers_)
-            for (const auto& [step, line] : peer.log->steps) digests[step].insert(line.digest);
-        return static_cast<std::size_t>(std::count_if(digests.begin(), digests.end(),
-                                                      [](const auto& one) { return one.second.size() > 1; }));
-    }
-
     int report(const Stretch& calm, const Stretch& faulty) {
-        const double goodput = calm.rate() > 0 ? faulty.rate() / calm.rate() : 0;
+        const double goodput =
+            calm.samples_per_second() > 0 ? faulty.samples_per_second() / calm.samples_per_second() : 0;
         const auto taken = steps();
+        const std::size_t different = disagreements(swarm_.logs());
         const double loss_first = taken.begin()->second.swarm_loss,
                      loss_last = taken.rbegin()->second.swarm_loss;
         fmt::print(
             "{} faults: goodput {:.1f} % of that without; parameters different at {} of {} steps; loss "
             "{:.4f} -> {:.4f}\n",
-            faults_.size(), goodput * 100, disagreements(), taken.size(), loss_first, loss_last);
+            faults_.size(), goodput * 100, different, taken.size(), loss_first, loss_last);
         run::Result result("lab churn", options_.result);
         result.json().update({{"peers", options_.peers},
                               {"faults", faults_.size()},
                               {"seconds_between_faults", options_.every},
                               {"seconds_away", options_.away},
                               {"target_batch_size", target()},
-                              {"samples_per_second_calm", calm.rate()},
-                              {"samples_per_second_with_faults", faulty.rate()},
+                              {"samples_per_second_calm", calm.samples_per_second()},
+                              {"samples_per_second_with_faults", faulty.samples_per_second()},
                               {"steps_calm", calm.steps},
                               {"steps_with_faults", faulty.steps},
                               {"goodput", goodput},
@@ -318,15 +190,15 @@ every = 0
         const bool harder = options_.peers < kReportedPeers || options_.every < kReportedInterval;
         result.demand_at_least("goodput with faults, share of that without", goodput,
                                harder ? kDemandedOfHarderRuns : kDemandedGoodput);
-        result.demand_at_most("steps with different parameters", static_cast<double>(disagreements()), 0);
+        result.demand_at_most("steps with different parameters", static_cast<double>(different), 0);
         result.demand_at_least("faults", static_cast<double>(faults_.size()), options_.faults);
-        result.demand("all that run hold the same parameters at the end", all_agree());
+        result.demand("all that run hold the same parameters at the end", swarm_.all_agree());
         result.demand_at_most("last loss over the first", loss_last / loss_first, 1);
         draw(taken);
         return result.finish();
     }
 
-    void draw(const std::map<std::int64_t, StepLine>& taken) const {
+    void draw(const SwarmSteps& taken) const {
         if (options_.result.plot.empty()) return;
         run::Picture picture{"Steps under churn", "minutes", "seconds a step", {}, {}};
         run::Curve curve{"seconds a step", {}, {}};
@@ -346,13 +218,12 @@ every = 0
     ChurnOptions options_;
     Random random_;
     ShapedLines lines_;
-    std::vector<int> lives_;                      // of each machine: peers that were started there
-    std::map<std::size_t, std::size_t> running_;  // by machine: index of its peer
+    std::vector<int> lives_;  // of each machine: peers that were started there
     std::vector<Fault> faults_;
     const double begin_ = wall_seconds();
     double total_ = 0;
     run::ProgressLine line_;
-    std::vector<PeerProcess> peers_;  // last: end first
+    ReplicaSwarm swarm_;  // last: end first
 };
 
 }  // namespace

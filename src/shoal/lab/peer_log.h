@@ -37,7 +37,9 @@ struct PeerEvent {
 
 class PeerLog {
   public:
-    explicit PeerLog(const std::filesystem::path& metrics_file) : tail_(metrics_file) {}
+    /// @param from  bytes at the beginning that are passed over: what an earlier process of the peer wrote.
+    explicit PeerLog(const std::filesystem::path& metrics_file, std::streamoff from = 0)
+        : tail_(metrics_file, from) {}
 
     /// Reads what is new. Returns what a person might want to know of it. Lines that are no JSON are passed
     /// over.

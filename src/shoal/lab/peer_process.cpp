@@ -25,12 +25,16 @@ PeerProcess start_peer(const PeerStart& start) {
     for (const auto& setting : settings) command.insert(command.end(), {"--set", setting});
     command.insert(command.end(), start.arguments.begin(), start.arguments.end());
 
+    const auto metrics = start.folder / "metrics.jsonl";
+    std::error_code none;
+    const auto before = std::filesystem::file_size(metrics, none);
+
     PeerProcess peer;
     peer.name = start.name;
     peer.role = start.role;
     peer.folder = start.folder;
     peer.process = std::make_unique<ChildProcess>(command, start.folder / "output.txt");
-    peer.log = std::make_unique<PeerLog>(start.folder / "metrics.jsonl");
+    peer.log = std::make_unique<PeerLog>(metrics, none ? 0 : static_cast<std::streamoff>(before));
     peer.spawned = wall_seconds();
     return peer;
 }

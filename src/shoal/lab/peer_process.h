@@ -35,7 +35,8 @@ struct PeerStart {
         {};  ///< program and what stands before the run file; empty: by the role
 };
 
-/// Starts the process. Throws Error(system) if that fails.
+/// Starts the process. Its log leaves out what the folder holds already: records of an earlier process of
+/// the same peer. Throws Error(system) if that fails.
 PeerProcess start_peer(const PeerStart& start);
 
 /// A port that is free for TCP and UDP on loopback now. (Another process may take it before its peer does;

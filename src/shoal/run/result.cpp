@@ -76,11 +76,10 @@ std::string quoted(const std::string& text) {
     return result + '"';
 }
 
-std::string script_of(const Picture& picture, const std::filesystem::path& file) {
-    const bool scalable = file.extension() == ".svg";
-    std::string script = fmt::format("set terminal {} size 1100,640 {}\n", scalable ? "svg" : "pngcairo",
-                                     scalable ? "font 'sans,14' background '#ffffff'" : "font 'sans,11'");
-    script += "set output " + quoted(file.string()) + "\nset title " + quoted(picture.title);
+constexpr int kWidth = 1100, kHeight = 640, kHeightOfSeveral = 420;  // pixels
+
+std::string script_of(const Picture& picture) {
+    std::string script = "unset arrow\nunset label\nset title " + quoted(picture.title);
     script += "\nset xlabel " + quoted(picture.x_label) + "\nset ylabel " + quoted(picture.y_label);
     script += "\nset grid\nset key outside bottom center horizontal\nset tics nomirror\nset border 3\n";
     int arrow = 0;
@@ -106,10 +105,27 @@ std::string script_of(const Picture& picture, const std::filesystem::path& file)
     return script;
 }
 
+std::string script_of(const std::vector<Picture>& pictures, const std::filesystem::path& file) {
+    const bool scalable = file.extension() == ".svg", several = pictures.size() > 1;
+    const int height = several ? kHeightOfSeveral * static_cast<int>(pictures.size()) : kHeight;
+    std::string script =
+        fmt::format("set terminal {} size {},{} {}\n", scalable ? "svg" : "pngcairo", kWidth, height,
+                    scalable ? "font 'sans,14' background '#ffffff'" : "font 'sans,11'");
+    script += "set output " + quoted(file.string()) + "\n";
+    if (several) script += fmt::format("set multiplot layout {},1\n", pictures.size());
+    for (const Picture& picture : pictures) script += script_of(picture);
+    if (several) script += "unset multiplot\n";
+    return script;
+}
+
 }  // namespace
 
 void draw(const Picture& picture, const std::filesystem::path& file) {
-    const std::string script = script_of(picture, file);
+    draw(std::vector<Picture>{picture}, file);
+}
+
+void draw(const std::vector<Picture>& pictures, const std::filesystem::path& file) {
+    const std::string script = script_of(pictures, file);
     FILE* gnuplot = popen("gnuplot", "w");
     if (!gnuplot) throw Error(ErrorKind::system, "cannot start gnuplot");
     std::fwrite(script.data(), 1, script.size(), gnuplot);

@@ -65,5 +65,7 @@ struct Picture {
 /// Draws a PNG, or an SVG if the file is named so, with gnuplot. Throws Error(system) with what gnuplot said
 /// if it fails or is missing.
 void draw(const Picture& picture, const std::filesystem::path& file);
+/// Several below each other in one file. Likewise.
+void draw(const std::vector<Picture>& pictures, const std::filesystem::path& file);
 
 }  // namespace shoal::run

@@ -1,0 +1,43 @@
+#include "shoal/lab/swarm_steps.h"
+
+#include <algorithm>
+#include <optional>
+#include <set>
+
+namespace shoal::lab {
+
+SwarmSteps steps_of(const std::vector<const PeerLog*>& logs) {
+    SwarmSteps first;
+    for (const PeerLog* log : logs)
+        for (const auto& [step, line] : log->steps) {
+            const auto [known, is_new] = first.emplace(step, line);
+            if (!is_new && line.time < known->second.time) known->second = line;
+        }
+    return first;
+}
+
+std::size_t disagreements(const std::vector<const PeerLog*>& logs) {
+    std::map<std::int64_t, std::set<std::string>> digests;
+    for (const PeerLog* log : logs)
+        for (const auto& [step, line] : log->steps) digests[step].insert(line.digest);
+    return static_cast<std::size_t>(
+        std::count_if(digests.begin(), digests.end(), [](const auto& one) { return one.second.size() > 1; }));
+}
+
+Stretch stretch_between(const SwarmSteps& steps, double from, double to) {
+    Stretch result;
+    std::optional<double> first;
+    for (const auto& [step, line] : steps) {
+        if (line.time < from || line.time > to) continue;
+        if (first) {
+            result.samples += line.samples;
+            ++result.steps;
+            result.seconds = line.time - *first;
+        } else {
+            first = line.time;
+        }
+    }
+    return result;
+}
+
+}  // namespace shoal::lab

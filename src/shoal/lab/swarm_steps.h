@@ -1,0 +1,33 @@
+// The steps of a whole swarm, from the logs of its peers.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "shoal/lab/peer_log.h"
+
+namespace shoal::lab {
+
+/// Each step of a swarm as the peer wrote it that took it first.
+using SwarmSteps = std::map<std::int64_t, StepLine>;
+
+SwarmSteps steps_of(const std::vector<const PeerLog*>& logs);
+
+/// Steps at which two peers logged different parameters.
+std::size_t disagreements(const std::vector<const PeerLog*>& logs);
+
+/// What was stepped between two moments.
+struct Stretch {
+    double seconds = 0, samples = 0;
+    std::int64_t steps = 0;
+    double samples_per_second() const { return seconds > 0 ? samples / seconds : 0; }
+    double steps_per_second() const { return seconds > 0 ? static_cast<double>(steps) / seconds : 0; }
+    double samples_per_step() const { return steps > 0 ? samples / static_cast<double>(steps) : 0; }
+};
+
+/// From the first step at or after `from` to the last one at or before `to`, so that whole steps count: the
+/// first one only begins it. Times: seconds since 1970.
+Stretch stretch_between(const SwarmSteps& steps, double from, double to);
+
+}  // namespace shoal::lab

@@ -1,0 +1,94 @@
+// What is told of a swarm by the logs of its peers.
+#include "shoal/lab/swarm_steps.h"
+
+#include "run/temporary_folder.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+namespace shoal::lab {
+namespace {
+
+using run::TemporaryFolder;
+using run::write_whole;
+
+std::string step_line(double time, int step, int samples, const std::string& digest) {
+    return fmt::format(
+               R"({{"time":{},"event":"step","step":{},"swarm_loss":1.5,"samples":{},"digest":"{}"}})", time,
+               step, samples, digest) +
+           "\n";
+}
+
+SwarmSteps steps_at(const std::vector<double>& times) {
+    SwarmSteps steps;
+    for (const double time : times) {
+        StepLine line;
+        line.time = time, line.samples = 100;
+        steps[static_cast<std::int64_t>(steps.size()) + 1] = line;
+    }
+    return steps;
+}
+
+TEST(PeerLog, PassesOverWhatAnEarlierProcessWrote) {
+    const TemporaryFolder folder;
+    const std::string old = step_line(10, 7, 100, "a") + R"({"time":10.5,"event":"st)";
+    const std::string fresh = step_line(20, 9, 100, "b");
+    const auto file = folder / "metrics.jsonl";
+    write_whole(file, old);
+    PeerLog log(file, static_cast<std::streamoff>(old.size()));
+    EXPECT_TRUE(log.update().empty());
+    EXPECT_TRUE(log.steps.empty());
+    write_whole(file, old + fresh);
+    log.update();
+    ASSERT_EQ(log.steps.size(), 1U);
+    EXPECT_EQ(log.steps.at(9).time, 20);
+    PeerLog whole(file);
+    whole.update();
+    EXPECT_EQ(whole.steps.count(7), 1U);
+}
+
+TEST(PeerLog, BeginsAnewWithAFileThatBeganAnew) {
+    const TemporaryFolder folder;
+    const auto file = folder / "metrics.jsonl";
+    write_whole(file, step_line(20, 9, 100, "b"));
+    PeerLog log(file, 100000);
+    log.update();
+    EXPECT_EQ(log.steps.count(9), 1U);
+}
+
+TEST(SwarmSteps, AreThoseOfWhomeverTookThemFirst) {
+    const TemporaryFolder folder;
+    write_whole(folder / "a", step_line(10, 1, 100, "x") + step_line(21, 2, 110, "y"));
+    write_whole(folder / "b", step_line(11, 1, 100, "x") + step_line(20, 2, 120, "z"));
+    PeerLog a(folder / "a"), b(folder / "b");
+    a.update(), b.update();
+    const SwarmSteps steps = steps_of({&a, &b});
+    ASSERT_EQ(steps.size(), 2U);
+    EXPECT_EQ(steps.at(1).time, 10);
+    EXPECT_EQ(steps.at(2).samples, 120);
+    EXPECT_EQ(disagreements({&a, &b}), 1U);
+    EXPECT_EQ(disagreements({&a, &a}), 0U);
+}
+
+TEST(Stretch, CountsWholeStepsBetweenItsBounds) {
+    const SwarmSteps steps = steps_at({10, 12, 15, 19});
+    const Stretch all = stretch_between(steps, 10, 19);  // both bounds count
+    EXPECT_EQ(all.steps, 3);
+    EXPECT_EQ(all.seconds, 9);
+    EXPECT_EQ(all.samples, 300);
+    EXPECT_DOUBLE_EQ(all.steps_per_second(), 3.0 / 9);
+    EXPECT_DOUBLE_EQ(all.samples_per_second(), 300.0 / 9);
+    EXPECT_EQ(all.samples_per_step(), 100);
+    const Stretch middle = stretch_between(steps, 10.001, 18.999);
+    EXPECT_EQ(middle.steps, 1);
+    EXPECT_EQ(middle.seconds, 3);
+    // One step only begins a stretch.
+    const Stretch none = stretch_between(steps, 11, 13);
+    EXPECT_EQ(none.steps, 0);
+    EXPECT_EQ(none.steps_per_second(), 0);
+    EXPECT_EQ(none.samples_per_step(), 0);
+    EXPECT_EQ(stretch_between({}, 0, 100).steps, 0);
+}
+
+}  // namespace
+}  // namespace shoal::lab
