@@ -90,5 +90,17 @@ TEST(Stretch, CountsWholeStepsBetweenItsBounds) {
     EXPECT_EQ(stretch_between({}, 0, 100).steps, 0);
 }
 
+TEST(SwarmSteps, CountWithinTheirTimeAlsoWhereNoneIsTaken) {
+    const SwarmSteps steady = steps_at({0, 10, 20, 30, 40, 50});
+    EXPECT_NEAR(stretch_within(steady, 10, 40).samples_per_second(), 10, 1e-9);
+    EXPECT_NEAR(stretch_within(steady, 15, 35).samples_per_second(), 10, 1e-9) << "parts of steps count";
+    EXPECT_EQ(stretch_within(steady, 15, 35).steps, 2);
+    // Nothing from 20 on, until after the end.
+    const SwarmSteps stalled = steps_at({0, 10, 20, 100});
+    EXPECT_NEAR(stretch_within(stalled, 10, 40).samples, 100 + 100 * 20.0 / 80, 1e-9);
+    EXPECT_NEAR(stretch_between(stalled, 10, 40).samples_per_second(), 10, 1e-9) << "which cannot see it";
+    EXPECT_NEAR(stretch_within(steps_at({0, 10, 20}), 10, 40).samples, 100, 1e-9);
+}
+
 }  // namespace
 }  // namespace shoal::lab

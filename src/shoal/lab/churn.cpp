@@ -94,13 +94,20 @@ class Churn {
     }
 
     SwarmSteps steps() const { return steps_of(swarm_.logs()); }
-
-    /// Seconds from the beginning: about the middle of the fault's own interval, so that all of them fit.
-    double moment_of_a_fault(int number) {
-        return options_.every * (number + 0.25 + 0.5 * random_.uniform());
+    /// When the newest step was taken.
+    double swarm_last_step() const {
+        const SwarmSteps taken = steps();
+        return taken.empty() ? 0 : taken.rbegin()->second.time;
     }
 
-    /// From the first step after now to the last one before the time is over, so that whole steps count.
+    /// Seconds from the beginning, in the fault's own interval.
+    double moment_of_a_fault(int number) {
+        const double latest =
+            std::max(0.0, 1 - options_.away / options_.every);  // it is over in its interval
+        return options_.every * (number + latest * random_.uniform());
+    }
+
+    /// So many seconds from now on, and until the step under way at their end is taken.
     Stretch measure(double seconds, bool with_faults) {
         const double from = wall_seconds();
         double next_fault = from + moment_of_a_fault(0);
@@ -116,8 +123,10 @@ class Churn {
         }
         for (Fault& fault : faults_)
             if (!fault.over) end(fault);
+        const double to = from + seconds;
+        while (swarm_last_step() <= to && wall_seconds() < to + kEndLimit) look();
         line_.clear();
-        return stretch_between(steps(), from, from + seconds);
+        return stretch_within(steps(), from, to);
     }
 
     void strike(const std::string& kind) {

@@ -40,4 +40,19 @@ Stretch stretch_between(const SwarmSteps& steps, double from, double to) {
     return result;
 }
 
+Stretch stretch_within(const SwarmSteps& steps, double from, double to) {
+    Stretch result;
+    result.seconds = to - from;
+    std::optional<double> before;
+    for (const auto& [step, line] : steps) {
+        if (before && line.time > *before) {
+            const double within = std::min(line.time, to) - std::max(*before, from);
+            if (within > 0) result.samples += line.samples * within / (line.time - *before);
+        }
+        if (line.time >= from && line.time <= to) ++result.steps;
+        before = line.time;
+    }
+    return result;
+}
+
 }  // namespace shoal::lab

@@ -30,4 +30,9 @@ struct Stretch {
 /// first one only begins it. Times: seconds since 1970.
 Stretch stretch_between(const SwarmSteps& steps, double from, double to);
 
+/// All of the time from `from` to `to`, whether steps were taken or not: of a step that began before or ended
+/// after, the part of its samples that its time within is of its whole. What no step follows counts nothing,
+/// so ask when a step after `to` is known.
+Stretch stretch_within(const SwarmSteps& steps, double from, double to);
+
 }  // namespace shoal::lab
