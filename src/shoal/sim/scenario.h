@@ -74,7 +74,8 @@ struct Scenario {
     double parameter_spread = 0;         ///< standard deviation of what the peers begin with
     bool delayed = false;                ///< averaging goes on beside the computing
     bool load_balancing = true;          ///< false: every reducer owns an equal share, whatever its line
-    double jitter = 0;                   ///< seconds, of each packet's way
+    std::size_t segment_bytes = 64 * 1024;  ///< that a stream sends at most before another may
+    double jitter = 0;                      ///< seconds, of each packet's way
     double directory_delay = 0.05, directory_loss = 0;
     std::vector<std::string> regions;
     std::vector<std::vector<double>> region_latency;  ///< seconds, one way

@@ -23,6 +23,7 @@ double payload_scale(const Scenario& scenario) {
 
 InternetSettings internet_of(const Scenario& scenario) {
     InternetSettings internet;
+    internet.segment_bytes = scenario.segment_bytes;
     internet.maximum_jitter = from_seconds(scenario.jitter);
     internet.payload_scale = payload_scale(scenario);
     for (const std::vector<double>& row : scenario.region_latency) {
