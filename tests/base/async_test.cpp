@@ -286,12 +286,12 @@ TEST(Async, a_signal_wakes_in_the_order_of_the_waits_without_those_that_were_can
     std::vector<int> order;
     std::vector<bool> cancelled(5);
     for (int i = 0; i < 5; ++i)
-        asio::co_spawn(
-            context, note_end_of_wait(signal, order, i),
-            asio::bind_cancellation_slot(cancelling[static_cast<std::size_t>(i)].slot(),
-                                         [&cancelled, i](const std::exception_ptr& error) {
-                                             cancelled[static_cast<std::size_t>(i)] = is_cancellation(error);
-                                         }));
+        asio::co_spawn(context, note_end_of_wait(signal, order, i),
+                       asio::bind_cancellation_slot(cancelling[static_cast<std::size_t>(i)].slot(),
+                                                    [&cancelled, i](const std::exception_ptr& error) {
+                                                        cancelled[static_cast<std::size_t>(i)] =
+                                                            is_cancellation(error);
+                                                    }));
     context.poll();
     for (const std::size_t i : {0, 2, 4}) cancelling[i].emit(asio::cancellation_type::terminal);
     signal.notify();

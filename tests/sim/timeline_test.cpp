@@ -21,8 +21,8 @@ TEST(Timeline, FiresInTheOrderOfTimeAndThenOfInsertionWhateverIsCancelledOrAdded
         int inserted = 0;
         const auto insert = [&] {
             // From now on to some buckets away, and often at the same time as another.
-            const Duration delay = random.below(4) == 0 ? Duration(random.below(5) * 1s)
-                                                        : Duration(random.below(4) * 3ms);
+            const Duration delay =
+                random.below(4) == 0 ? Duration(random.below(5) * 1s) : Duration(random.below(4) * 3ms);
             const int number = inserted++;
             const TimePoint when = timeline.now() + delay;
             expected[{when, number}] = timeline.at(when, [&fired, number] { fired.push_back(number); });

@@ -141,7 +141,7 @@ awaitable<void> Signal::wait() {
         if (slot.is_connected()) slot.assign([waiter](asio::cancellation_type) { waiter->cancel(); });
     };
     return asio::async_initiate<const asio::use_awaitable_t<>, void(std::exception_ptr)>(std::move(begin),
-                                                                                       asio::use_awaitable);
+                                                                                         asio::use_awaitable);
 }
 
 }  // namespace shoal

@@ -183,7 +183,7 @@ class GroupMatching {
     std::set<PeerId> past_;                     // who say that this step is over
     std::set<PeerId> unheeded_;                 // who passed on a Begin that was none
     std::optional<MatchOutcome> outcome_;       // set by a Begin from a leader
-    mutable unsigned ranks_of_ = 0;  // the attempt that the remembered ranks are of
+    mutable unsigned ranks_of_ = 0;             // the attempt that the remembered ranks are of
     mutable std::unordered_map<PeerId, Digest> ranks_;
     TimePoint started_;
     TaskGroup tasks_;

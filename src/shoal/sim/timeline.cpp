@@ -13,8 +13,8 @@ bool Timeline::is_later(const Entry& a, const Entry& b) {
 }
 
 Timeline::EventId Timeline::at(TimePoint when, std::function<void()> action) {
-    const EventId id{++inserted_, free_places_.empty() ? static_cast<std::uint32_t>(events_.size())
-                                                       : free_places_.back()};
+    const EventId id{++inserted_,
+                     free_places_.empty() ? static_cast<std::uint32_t>(events_.size()) : free_places_.back()};
     if (free_places_.empty())
         events_.emplace_back();
     else

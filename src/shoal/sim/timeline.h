@@ -71,8 +71,8 @@ class Timeline {
     std::uint64_t inserted_ = 0;
     std::uint64_t fired_ = 0;
     std::size_t waiting_ = 0;
-    std::int64_t soon_ = 0;           ///< the heap has what happens in this bucket or before
-    std::vector<Entry> heap_;         ///< the first is the next; may hold some that were cancelled
+    std::int64_t soon_ = 0;    ///< the heap has what happens in this bucket or before
+    std::vector<Entry> heap_;  ///< the first is the next; may hold some that were cancelled
     std::map<std::int64_t, std::vector<Entry>> later_;  ///< by bucket; likewise
     std::vector<Event> events_;
     std::vector<std::uint32_t> free_places_;
