@@ -5,6 +5,7 @@
 #include <asio/thread_pool.hpp>
 #include <functional>
 #include <gtest/gtest.h>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -271,6 +272,99 @@ TEST(Async, tasks_of_an_owner_that_was_cancelled_before_it_could_wait_for_them_n
         EXPECT_EQ(used_after_its_end, 0);
         EXPECT_EQ(used, cancel ? 0 : 2);
     }
+}
+
+awaitable<void> note_end_of_wait(Signal& signal, std::vector<int>& order, int number) {
+    co_await signal.wait();
+    order.push_back(number);
+}
+
+TEST(Async, a_signal_wakes_in_the_order_of_the_waits_without_those_that_were_cancelled) {
+    asio::io_context context;
+    Signal signal(context.get_executor());
+    std::vector<asio::cancellation_signal> cancelling(5);
+    std::vector<int> order;
+    std::vector<bool> cancelled(5);
+    for (int i = 0; i < 5; ++i)
+        asio::co_spawn(context, note_end_of_wait(signal, order, i),
+                       asio::bind_cancellation_slot(cancelling[static_cast<std::size_t>(i)].slot(),
+                                                    [&cancelled, i](const std::exception_ptr& error) {
+                                                        cancelled[static_cast<std::size_t>(i)] =
+                                                            is_cancellation(error);
+                                                    }));
+    context.poll();
+    for (const std::size_t i : {0, 2, 4}) cancelling[i].emit(asio::cancellation_type::terminal);
+    signal.notify();
+    signal.notify();
+    context.restart();
+    context.poll();
+    EXPECT_EQ(order, (std::vector<int>{1, 3}));
+    EXPECT_EQ(cancelled, (std::vector<bool>{true, false, true, false, true}));
+}
+
+TEST(Async, a_signal_that_goes_cancels_those_that_wait_for_it) {
+    asio::io_context context;
+    std::optional<Signal> signal(std::in_place, context.get_executor());
+    bool cancelled = false;
+    asio::co_spawn(context, note_cancellation(*signal, cancelled), asio::detached);
+    context.poll();
+    signal.reset();
+    context.restart();
+    context.poll();
+    EXPECT_TRUE(cancelled);
+}
+
+awaitable<void> wait_and_own(Signal& signal, bool& alive) {
+    const Owned owned(alive);
+    co_await signal.wait();
+}
+
+TEST(Async, a_context_that_goes_ends_the_coroutines_that_wait_or_have_just_been_woken) {
+    for (const bool woken : {false, true}) {
+        std::optional<asio::io_context> context(std::in_place);
+        Signal signal(context->get_executor());
+        bool alive = false, alive_too = false;
+        asio::co_spawn(*context, wait_and_own(signal, alive), asio::detached);
+        asio::co_spawn(*context, wait_and_own(signal, alive_too), asio::detached);
+        context->poll();
+        EXPECT_TRUE(alive && alive_too);
+        if (woken) signal.notify();
+        context.reset();
+        EXPECT_FALSE(alive || alive_too);
+    }
+}
+
+awaitable<void> wait_until_due(Clock& clock, Signal& signal, TimePoint when, bool& in_time) {
+    const std::shared_ptr<void> alarm = clock.notify_at(when, signal);
+    co_await signal.wait();
+    in_time = clock.now() < when;
+}
+
+TEST(Async, an_alarm_notifies_the_signal_when_its_time_has_come) {
+    for (const bool early : {false, true}) {
+        asio::io_context context;
+        RealClock clock;
+        Signal signal(context.get_executor());
+        bool in_time = !early;
+        const TimePoint when = clock.now() + (early ? Duration(1h) : Duration(2ms));
+        asio::co_spawn(context, wait_until_due(clock, signal, when, in_time), asio::detached);
+        if (early) asio::post(context, [&signal] { signal.notify(); });
+        context.run();  // ends, as the alarm goes with the wait
+        EXPECT_EQ(in_time, early);
+    }
+}
+
+TEST(Async, an_alarm_that_is_dropped_when_its_time_has_come_notifies_nobody) {
+    asio::io_context context;
+    RealClock clock;
+    std::optional<Signal> signal(std::in_place, context.get_executor());
+    std::shared_ptr<void> alarm = clock.notify_at(clock.now() - 1ms, *signal);
+    asio::post(context, [&] {  // before the handler of the alarm
+        alarm.reset();
+        signal.reset();
+    });
+    context.run();
+    EXPECT_FALSE(signal);
 }
 
 awaitable<void> pop_three(Mailbox<int>& mailbox, std::vector<int>& got) {

@@ -130,6 +130,7 @@ class SetClock final : public Clock {
     TimePoint now() const override { return now_; }
     WallTime wall_now() const override { return WallTime(); }
     awaitable<void> sleep_until(TimePoint) override { co_return; }
+    std::shared_ptr<void> notify_at(TimePoint, Signal&) override { return nullptr; }
     void advance(Duration by) { now_ = now_ + by; }
 
   private:

@@ -1,6 +1,5 @@
 #include "shoal/base/async.h"
 
-#include <asio/experimental/as_tuple.hpp>
 #include <system_error>
 
 namespace shoal {
@@ -27,20 +26,6 @@ std::string describe(const std::exception_ptr& error) {
     } catch (...) {
         return "an unknown error";
     }
-}
-
-Signal::Signal(const asio::any_io_executor& executor)
-    : never_(executor, asio::steady_timer::time_point::max()) {}
-
-void Signal::notify() {
-    ++generation_;
-    never_.cancel();
-}
-
-awaitable<void> Signal::wait() {
-    const std::uint64_t before = generation_;
-    co_await never_.async_wait(asio::experimental::as_tuple(asio::use_awaitable));
-    if (generation_ == before) throw Error(ErrorKind::cancelled, "the wait was cancelled");
 }
 
 struct TaskGroup::State : std::enable_shared_from_this<State> {
@@ -188,21 +173,58 @@ awaitable<bool> run_to_end(awaitable<void> operation) {
 
 namespace detail {
 
+namespace {
+
+/// An operation that runs beside the coroutine that waits for it, as long as that wants.
+struct Limited {
+    explicit Limited(const asio::any_io_executor& executor) : changed(executor) {}
+    Signal changed;
+    asio::cancellation_signal give_up;
+    bool ended = false;
+    std::exception_ptr error;
+};
+
+awaitable<void> until_due(Clock& clock, TimePoint deadline, std::shared_ptr<Limited> limited) {
+    const std::shared_ptr<void> alarm = clock.notify_at(deadline, limited->changed);
+    while (!limited->ended && clock.now() < deadline) co_await limited->changed.wait();
+}
+
+awaitable<void> until_ended(std::shared_ptr<Limited> limited) {
+    while (!limited->ended) co_await limited->changed.wait();
+}
+
+}  // namespace
+
 awaitable<bool> ends_in_time(Clock& clock, TimePoint deadline, awaitable<void> operation) {
-    auto executor = co_await asio::this_coro::executor;
-    auto group = asio::experimental::make_parallel_group(
-        asio::co_spawn(executor, std::move(operation), asio::experimental::deferred),
-        asio::co_spawn(executor, clock.sleep_until(deadline), asio::experimental::deferred));
-    auto [order, operation_error, timer_error] =
-        co_await group.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
-    const bool operation_first = order[0] == 0;
-    if (operation_first) {
-        if (operation_error) std::rethrow_exception(operation_error);
-        co_return true;
+    const asio::any_io_executor executor = co_await asio::this_coro::executor;
+    const auto limited = std::make_shared<Limited>(executor);
+    auto on_end = [limited](const std::exception_ptr& error) {
+        limited->ended = true;
+        limited->error = error;
+        limited->changed.notify();
+    };
+    asio::co_spawn(executor, std::move(operation),
+                   asio::bind_cancellation_slot(limited->give_up.slot(), std::move(on_end)));
+    std::exception_ptr cancelled;
+    try {
+        co_await until_due(clock, deadline, limited);
+    } catch (...) {
+        cancelled = std::current_exception();
     }
-    if (timer_error) std::rethrow_exception(timer_error);  // the caller was cancelled
-    if (operation_error && !is_cancellation(operation_error)) std::rethrow_exception(operation_error);
-    co_return !operation_error;
+    const bool in_time = limited->ended;
+    if (!in_time) {
+        // What the operation uses may be the caller's: it has to end first.
+        limited->give_up.emit(asio::cancellation_type::terminal);
+        co_await asio::this_coro::throw_if_cancelled(false);
+        const bool cancelled_meanwhile = co_await run_to_end(until_ended(limited));
+        if (cancelled_meanwhile && !cancelled)
+            cancelled =
+                std::make_exception_ptr(Error(ErrorKind::cancelled, "a wait with a deadline was cancelled"));
+    }
+    const bool failed = limited->error && (in_time || !is_cancellation(limited->error));
+    if (failed) std::rethrow_exception(limited->error);
+    if (cancelled) std::rethrow_exception(cancelled);
+    co_return in_time || !limited->error;
 }
 
 void throw_timed_out(const std::string& what) {

@@ -40,15 +40,31 @@ std::string describe(const std::exception_ptr& error);
 /// Wakes coroutines that wait for a change. Keeps no memory: test the condition before and after each wait.
 class Signal {
   public:
-    explicit Signal(const asio::any_io_executor& executor);
-    /// Wakes all that wait now.
+    explicit Signal(const asio::any_io_executor& executor) : executor_(executor) {}
+    /// Whoever still waits gets Error(cancelled).
+    ~Signal();
+    Signal(const Signal&) = delete;
+    Signal& operator=(const Signal&) = delete;
+
+    /// Wakes all that wait now, in the order in which they began to.
     void notify();
-    /// Until the next notify().
+    /// Until the next notify(). Throws Error(cancelled) if the wait was cancelled before.
     awaitable<void> wait();
+    const asio::any_io_executor& executor() const { return executor_; }
 
   private:
-    asio::steady_timer never_;  // never expires; cancelling it wakes its waiters
-    std::uint64_t generation_ = 0;
+    struct Waiter;
+    struct Woken;
+    class Waiters;
+    template <typename Handler>
+    struct WaiterOf;
+
+    void wake_all(bool cancelled);
+
+    asio::any_io_executor executor_;
+    Waiters* of_context_ = nullptr;  // found when somebody waits for the first time
+    Waiter* first_ = nullptr;
+    Waiter* last_ = nullptr;
 };
 
 /// An unbounded queue with one or more readers.

@@ -5,6 +5,7 @@
 #include <asio/this_coro.hpp>
 #include <asio/use_awaitable.hpp>
 
+#include "shoal/base/async.h"
 #include "shoal/base/error.h"
 
 namespace shoal {
@@ -27,6 +28,16 @@ awaitable<void> RealClock::sleep_until(TimePoint when) {
         if (failure.code() != asio::error::operation_aborted) throw;
         throw Error(ErrorKind::cancelled, "a wait was cancelled");
     }
+}
+
+std::shared_ptr<void> RealClock::notify_at(TimePoint when, Signal& signal) {
+    const std::chrono::steady_clock::time_point expiry(when.since_start);
+    const auto timer = std::make_shared<asio::steady_timer>(signal.executor(), expiry);
+    // The token may be dropped when the time has come and the handler has not run yet.
+    timer->async_wait([weak = std::weak_ptr(timer), &signal](const std::error_code& error) {
+        if (!error && !weak.expired()) signal.notify();
+    });
+    return timer;
 }
 
 }  // namespace shoal

@@ -5,9 +5,11 @@
 #include <asio/any_io_executor.hpp>
 #include <asio/awaitable.hpp>
 #include <chrono>
+#include <memory>
 
 namespace shoal {
 
+class Signal;
 using asio::awaitable;
 using Duration = std::chrono::nanoseconds;
 
@@ -41,6 +43,10 @@ class Clock {
     virtual WallTime wall_now() const = 0;
     /// Resumes at `when` or at once if it is past. Cancellation (asio slots) ends it with Error(cancelled).
     virtual awaitable<void> sleep_until(TimePoint when) = 0;
+    /// Notifies the signal at `when`, or soon if it is past, unless the token that comes back is dropped
+    /// before. The signal must live as long as the token. For waits that end with a change or with a
+    /// deadline: it costs far less than to wait for both.
+    virtual std::shared_ptr<void> notify_at(TimePoint when, Signal& signal) = 0;
 
     awaitable<void> sleep_for(Duration d) { return sleep_until(now() + d); }
 };
@@ -51,6 +57,7 @@ class RealClock final : public Clock {
     TimePoint now() const override;
     WallTime wall_now() const override;
     awaitable<void> sleep_until(TimePoint when) override;
+    std::shared_ptr<void> notify_at(TimePoint when, Signal& signal) override;
 };
 
 }  // namespace shoal

@@ -44,7 +44,10 @@ struct Sha256::State {
     State& operator=(const State&) = delete;
 
     void start() {
-        if (EVP_DigestInit_ex(context, EVP_sha256(), nullptr) != 1) {
+        // Looked up once: with EVP_sha256() OpenSSL 3 looks for it anew each time, longer than a short text
+        // takes.
+        static const EVP_MD* const algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+        if (algorithm == nullptr || EVP_DigestInit_ex(context, algorithm, nullptr) != 1) {
             throw Error(ErrorKind::system, "OpenSSL does not offer SHA-256 on this machine");
         }
     }
@@ -74,7 +77,7 @@ Digest Sha256::finish() {
 }
 
 Digest sha256(ByteView bytes) {
-    Sha256 hash;
+    thread_local Sha256 hash;  // an OpenSSL context takes longer to make than a short text to hash
     hash.update(bytes);
     return hash.finish();
 }

@@ -234,7 +234,7 @@ bool verify_anew(const PublicKey& key, ByteView message, const Signature& signat
 class VerifiedSignatures {
   public:
     static Digest digest_of(const PublicKey& key, ByteView message, const Signature& signature) {
-        Sha256 hash;
+        thread_local Sha256 hash;
         hash.update(key);
         hash.update(signature);
         hash.update(message);

@@ -19,19 +19,12 @@ class Changes {
 
     /// Until there were more notifications than `seen`, or the time has come.
     static awaitable<void> wait(Changes& changes, Clock& clock, std::uint64_t seen, TimePoint until) {
-        try {
-            std::string what = "waiting for a change";
-            co_await with_deadline(clock, until, beyond(changes, seen), std::move(what));
-        } catch (const Error& error) {
-            if (error.kind() != ErrorKind::timed_out) throw;
-        }
+        if (changes.count_ != seen || clock.now() >= until) co_return;
+        const std::shared_ptr<void> alarm = clock.notify_at(until, changes.signal_);
+        while (changes.count_ == seen && clock.now() < until) co_await changes.signal_.wait();
     }
 
   private:
-    static awaitable<void> beyond(Changes& changes, std::uint64_t seen) {
-        while (changes.count_ == seen) co_await changes.signal_.wait();
-    }
-
     Signal signal_;
     std::uint64_t count_ = 0;
 };

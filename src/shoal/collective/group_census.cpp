@@ -44,10 +44,11 @@ awaitable<void> GroupCensus::read() {
     size_ = std::max(1.0, size_by_census(seen, level));
     stopped_at_ = level;
     sample_ = std::move(sample);
+    step_ = middle_step();
     has_been_read_ = true;
 }
 
-Step GroupCensus::step() const {
+Step GroupCensus::middle_step() const {
     std::vector<Step> training, all;
     for (const auto& [peer, progress] : sample_) {
         if (progress.role == Role::auxiliary) continue;

@@ -31,7 +31,7 @@ class GroupCensus {
     double size() const { return size_; }
     /// The step that half of the sample's training peers have reached (of all, where none trains); 0 where
     /// there is none.
-    Step step() const;
+    Step step() const { return step_; }
     /// True if this peer's record is wanted.
     bool wants_us() const { return level_ >= stopped_at_; }
     /// Where it goes.
@@ -39,6 +39,7 @@ class GroupCensus {
 
   private:
     std::string key(unsigned level) const;
+    Step middle_step() const;
 
     dht::Directory& directory_;
     Clock& clock_;
@@ -49,6 +50,7 @@ class GroupCensus {
     unsigned stopped_at_ = 0;
     bool has_been_read_ = false;
     double size_ = 1;
+    Step step_{};
     std::map<PeerId, Progress> sample_;
 };
 

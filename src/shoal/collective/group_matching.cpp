@@ -297,7 +297,7 @@ MatchOutcome GroupMatching::fail(const std::string& cause, bool cut_off) const {
 bool GroupMatching::comes_before(const PeerId& a, const PeerId& b) const {
     const bool a_lost = contains(request_.excluded, a), b_lost = contains(request_.excluded, b);
     if (a_lost != b_lost) return b_lost;
-    return leader_rank(a, request_.step, attempt_) < leader_rank(b, request_.step, attempt_);
+    return rank(a) < rank(b);
 }
 
 /// When nobody waits any longer for this candidate in this attempt (for a stranger: in this search), whatever

@@ -25,6 +25,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "shoal/base/async.h"
@@ -154,6 +155,7 @@ class GroupMatching {
     void take_redirect(const PeerId& from, const std::string& bytes);
     void rule_out(const PeerId& peer, const std::string& why);
     bool comes_before(const PeerId& a, const PeerId& b) const;
+    const Digest& rank(const PeerId& peer) const;
 
     net::Network& network_;
     Clock& clock_;
@@ -181,6 +183,8 @@ class GroupMatching {
     std::set<PeerId> past_;                     // who say that this step is over
     std::set<PeerId> unheeded_;                 // who passed on a Begin that was none
     std::optional<MatchOutcome> outcome_;       // set by a Begin from a leader
+    mutable unsigned ranks_of_ = 0;             // the attempt that the remembered ranks are of
+    mutable std::unordered_map<PeerId, Digest> ranks_;
     TimePoint started_;
     TaskGroup tasks_;
 };

@@ -1,6 +1,7 @@
 // Whom a search for a group knows, and which attempt they are at.
 #include <algorithm>
 #include <functional>
+#include <utility>
 
 #include "shoal/collective/group_matching.h"
 #include "shoal/collective/lineage.h"
@@ -87,6 +88,14 @@ void GroupMatching::take_up_attempts_of_others() {
     const unsigned of_few = std::min(named.front(), request_.attempt + kRaiseByFew);
     highest = std::max(highest, of_few);
     if (highest > attempt_) take_up_attempt(highest);
+}
+
+/// leader_rank(), which is asked for again and again.
+const Digest& GroupMatching::rank(const PeerId& peer) const {
+    if (std::exchange(ranks_of_, attempt_) != attempt_) ranks_.clear();
+    const auto known = ranks_.find(peer);
+    if (known != ranks_.end()) return known->second;
+    return ranks_.emplace(peer, leader_rank(peer, request_.step, attempt_)).first->second;
 }
 
 /// Null for one stranger too many.

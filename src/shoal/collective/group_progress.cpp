@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <iterator>
 #include <map>
 #include <set>
 #include <utility>
@@ -140,15 +141,20 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
     }
 
     std::vector<Progress> peers() const {
-        std::map<PeerId, Progress> all;
-        if (here_)
-            for (Progress& peer : here_->book.peers()) all.emplace(peer.peer, std::move(peer));
-        for (const auto& [peer, progress] : census_.sample())
-            if (!doubts(peer)) all.emplace(peer, progress);
-        all[own_.peer] = own_;
-        std::vector<Progress> list;
-        for (auto& [peer, progress] : all) list.push_back(std::move(progress));
-        return list;
+        // Both are in order; the group knows better than the sample.
+        std::vector<Progress> group = here_ ? here_->book.peers() : std::vector<Progress>(1, own_);
+        for (Progress& peer : group)
+            if (peer.peer == own_.peer) peer = own_;
+        std::vector<Progress> all;
+        all.reserve(group.size() + census_.sample().size());
+        auto next = group.begin();
+        for (const auto& [peer, progress] : census_.sample()) {
+            while (next != group.end() && next->peer < peer) all.push_back(std::move(*next++));
+            const bool is_known = next != group.end() && next->peer == peer;
+            if (!is_known && !doubts(peer)) all.push_back(progress);
+        }
+        std::move(next, group.end(), std::back_inserter(all));
+        return all;
     }
 
     std::vector<ExpectedPeer> expected(Step step) {

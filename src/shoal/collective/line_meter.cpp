@@ -40,16 +40,24 @@ void LineEstimate::observe(double rate) {
 
 LineMeter::Total LineMeter::difference(std::span<const net::ConnectionInfo> connections) {
     Total sum;
-    std::map<ConnectionKey, Total> now;
+    std::vector<Seen> now;
+    now.reserve(connections.size());
+    auto expected = last_.begin();  // a network lists those that stay in the same order
     for (const net::ConnectionInfo& info : connections) {
+        const auto is_it = [&info](const Seen& seen) {
+            return seen.peer == info.peer && seen.dialled_by_us == info.dialled_by_us &&
+                   seen.address == info.remote_address;
+        };
+        auto before = std::find_if(expected, last_.end(), is_it);
+        if (before == last_.end()) before = std::find_if(last_.begin(), expected, is_it);
+        const bool is_known = before != last_.end() && is_it(*before);
         const Total total{info.bytes_delivered, info.bytes_received};
-        ConnectionKey key(info.peer, info.dialled_by_us, info.remote_address);
-        const auto before = last_.find(key);
-        Total base = before == last_.end() ? Total() : before->second;
+        Total base = is_known ? before->total : Total();
         if (total.sent < base.sent || total.received < base.received) base = Total();
         sum.sent += total.sent - base.sent;
         sum.received += total.received - base.received;
-        now.emplace(std::move(key), total);
+        now.push_back({info.peer, info.dialled_by_us, info.remote_address, total});
+        if (is_known) expected = before + 1;
     }
     last_ = std::move(now);
     return sum;

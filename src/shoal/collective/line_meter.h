@@ -14,10 +14,9 @@
 #pragma once
 
 #include <deque>
-#include <map>
 #include <span>
 #include <string>
-#include <tuple>
+#include <vector>
 
 #include "shoal/base/clock.h"
 #include "shoal/net/network.h"
@@ -73,9 +72,14 @@ class LineMeter {
     Total difference(std::span<const net::ConnectionInfo> connections);
 
     LineEstimate up_, down_;
-    /// Two peers that dial each other at once have two connections.
-    using ConnectionKey = std::tuple<PeerId, bool, std::string>;
-    std::map<ConnectionKey, Total> last_;
+    /// A connection; two peers that dial each other at once have two.
+    struct Seen {
+        PeerId peer;
+        bool dialled_by_us = false;
+        std::string address;
+        Total total;
+    };
+    std::vector<Seen> last_;
 };
 
 }  // namespace shoal::collective

@@ -199,6 +199,7 @@ awaitable<bool> Trainer::wait_for_companions() {
 /// it; those that are not to be heard of are not waited for.
 std::vector<ExpectedPeer> Trainer::expected() const {
     std::vector<ExpectedPeer> all = progress_.expected(step_);
+    if (companions_.last().empty()) return all;
     const std::vector<Progress> live = progress_.peers();
     for (const PeerId& companion : companions_.last()) {
         const auto is_it = [&companion](const auto& other) { return other.peer == companion; };

@@ -66,16 +66,17 @@ struct Scenario {
     std::int64_t steps = 0;  ///< 0: no end but `duration`
     double duration = 3600;  ///< seconds of virtual time at most
     double payload_bytes = 35.7e6;
-    std::size_t parameters = 1024;       ///< of the small vector that stands for the payload
-    double ideal_averaging_seconds = 0;  ///< on a network without latency and overhead; 0: not known
-    double ideal_step_seconds = 0;       ///< likewise, of a whole step
-    bool adaptive_quorum = false;        ///< rounds wait for late peers only as long as it pays
-    bool choose_roles = false;           ///< who sends too slowly to be of use computes nothing
-    std::int64_t group_size = 0;         ///< averages in groups of about so many; 0: in one
-    double parameter_spread = 0;         ///< standard deviation of what the peers begin with
-    bool delayed = false;                ///< averaging goes on beside the computing
-    bool load_balancing = true;          ///< false: every reducer owns an equal share, whatever its line
-    double jitter = 0;                   ///< seconds, of each packet's way
+    std::size_t parameters = 1024;          ///< of the small vector that stands for the payload
+    double ideal_averaging_seconds = 0;     ///< on a network without latency and overhead; 0: not known
+    double ideal_step_seconds = 0;          ///< likewise, of a whole step
+    bool adaptive_quorum = false;           ///< rounds wait for late peers only as long as it pays
+    bool choose_roles = false;              ///< who sends too slowly to be of use computes nothing
+    std::int64_t group_size = 0;            ///< averages in groups of about so many; 0: in one
+    double parameter_spread = 0;            ///< standard deviation of what the peers begin with
+    bool delayed = false;                   ///< averaging goes on beside the computing
+    bool load_balancing = true;             ///< false: every reducer owns an equal share, whatever its line
+    std::size_t segment_bytes = 64 * 1024;  ///< that a stream sends at most before another may
+    double jitter = 0;                      ///< seconds, of each packet's way
     double directory_delay = 0.05, directory_loss = 0;
     std::vector<std::string> regions;
     std::vector<std::vector<double>> region_latency;  ///< seconds, one way

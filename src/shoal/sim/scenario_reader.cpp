@@ -120,6 +120,8 @@ const std::vector<Key<Scenario>>& scenario_table() {
          [](auto& s, const auto& r) { s.delayed = r.flag(); }},
         {"load_balancing", "false: every reducer owns an equal share",
          [](auto& s, const auto& r) { s.load_balancing = r.flag(); }},
+        {"segment_bytes", "that a stream sends at most before another may; less on slow lines",
+         [](auto& s, const auto& r) { s.segment_bytes = static_cast<std::size_t>(r.whole(1500, 1 << 30)); }},
         {"jitter", "seconds, of each packet's way",
          [](auto& s, const auto& r) { s.jitter = r.number(0, 10); }},
         {"directory_delay", "seconds until a record is seen, at most",

@@ -15,7 +15,8 @@ using What = ScenarioEvent::What;
 
 namespace {
 
-constexpr double kChunkBytes = 256 * 1024;  ///< of the payload that a message carries
+constexpr double kChunkBytes = 256 * 1024;       ///< of the payload that a message carries
+constexpr std::uint64_t kEventsShown = 100'000;  ///< between two reports of progress, some tenths of a second
 
 double payload_scale(const Scenario& scenario) {
     return scenario.payload_bytes / (4.0 * static_cast<double>(scenario.parameters));
@@ -23,6 +24,7 @@ double payload_scale(const Scenario& scenario) {
 
 InternetSettings internet_of(const Scenario& scenario) {
     InternetSettings internet;
+    internet.segment_bytes = scenario.segment_bytes;
     internet.maximum_jitter = from_seconds(scenario.jitter);
     internet.payload_scale = payload_scale(scenario);
     for (const std::vector<double>& row : scenario.region_latency) {
@@ -80,15 +82,23 @@ class ScenarioRun {
     ScenarioResult run(const ScenarioProgress& progress) {
         constexpr int kSlices = 400;
         const Duration slice = from_seconds(scenario_.duration / kSlices);
-        const auto reached = [this] { return scenario_.steps > 0 && *swarm_.newest_step >= scenario_.steps; };
+        const auto show = [this, &progress] {
+            const std::int64_t step = *swarm_.newest_step;
+            const double by_steps =
+                scenario_.steps > 0 ? static_cast<double>(step) / static_cast<double>(scenario_.steps) : 0;
+            const double now = seconds(swarm_.now().since_start);
+            if (progress) progress(std::max(by_steps, now / scenario_.duration), now, step);
+        };
+        // Of a large swarm a slice takes minutes.
+        std::uint64_t events = 0;
+        const auto reached = [this, &show, &events] {
+            if (++events % kEventsShown == 0) show();
+            return scenario_.steps > 0 && *swarm_.newest_step >= scenario_.steps;
+        };
         for (int i = 0; i < kSlices && !reached(); ++i) {
             const TimePoint until = swarm_.now() + slice;
             if (!swarm_.run_until(reached, slice)) swarm_.world.simulation().run_until(until);
-            const double by_steps = scenario_.steps > 0 ? static_cast<double>(swarm_.highest_step()) /
-                                                              static_cast<double>(scenario_.steps)
-                                                        : 0;
-            const double now = seconds(swarm_.now().since_start);
-            if (progress) progress(std::max(by_steps, now / scenario_.duration), now, swarm_.highest_step());
+            show();
         }
         // In groups all are done within a round; only who has just come back takes longer.
         const bool in_groups = scenario_.group_size > 0;

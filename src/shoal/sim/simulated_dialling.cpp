@@ -167,12 +167,13 @@ void SimulatedHost::lose(const ConnectionPointer& connection, const std::string&
 
 std::vector<net::ConnectionInfo> SimulatedHost::connections() const {
     std::vector<net::ConnectionInfo> result;
+    result.reserve(connections_.size());
     for (const auto& [peer, connection] : connections_) {
         const auto here = static_cast<std::size_t>(connection->side_of(*this));
         const net::Endpoint& remote = connection->hosts[1 - here]->endpoint();
         net::ConnectionInfo info;
         info.peer = peer;
-        info.remote_address = remote.host + ":" + std::to_string(remote.port);
+        info.remote_address = remote.host;  // all have the same port
         info.dialled_by_us = here == 0;
         info.bytes_sent = info.bytes_delivered = connection->bytes_sent[here];
         info.bytes_received = connection->bytes_arrived[here];

@@ -1,6 +1,7 @@
 #include "shoal/sim/simulated_directory.h"
 
 #include <algorithm>
+#include <memory>
 
 namespace shoal::sim {
 
@@ -8,10 +9,13 @@ namespace {
 
 using Name = std::pair<PeerId, std::string>;  // owner, subkey
 
+/// Records never change; all that see one share it.
+using RecordPointer = std::shared_ptr<const dht::Record>;
+
 struct Entry {
-    dht::Record record;
-    std::uint64_t partition = 0;          // the one in which it was stored
-    std::optional<dht::Record> previous;  // what those beyond that partition go on seeing
+    RecordPointer record;
+    std::uint64_t partition = 0;  // the one in which it was stored
+    RecordPointer previous;       // what those beyond that partition go on seeing
 };
 
 struct Watch {
@@ -56,31 +60,33 @@ struct SimulatedDirectoryService::State : std::enable_shared_from_this<State> {
     }
 
     const dht::Record* seen_by(const PeerId& reader, const Entry& entry) const {
-        if (internet.is_reachable(entry.record.owner, reader) ||
+        if (!entry.record) return nullptr;
+        if (internet.is_reachable(entry.record->owner, reader) ||
             entry.partition != internet.partition_number())
-            return &entry.record;
-        return entry.previous ? &*entry.previous : nullptr;
+            return entry.record.get();
+        return entry.previous.get();
     }
 
-    void store(dht::Record record) {
-        Entry& entry = records[record.key][{record.owner, record.subkey}];
-        if (entry.record.sequence >= record.sequence) return;
-        if (entry.record.sequence > 0 && entry.partition != internet.partition_number())
+    void store(dht::Record given) {
+        const auto record = std::make_shared<const dht::Record>(std::move(given));
+        Entry& entry = records[record->key][{record->owner, record->subkey}];
+        if (entry.record && entry.record->sequence >= record->sequence) return;
+        if (entry.record && entry.partition != internet.partition_number())
             entry.previous = std::move(entry.record);
         entry.partition = internet.partition_number();
         entry.record = record;
-        const auto watching = watches.find(record.key);
+        const auto watching = watches.find(record->key);
         if (watching == watches.end()) return;
         for (const auto& weak : watching->second)
             if (const auto watch = weak.lock()) push_later(watch, record);
     }
 
-    void push_later(const std::shared_ptr<Watch>& watch, const dht::Record& record) {
+    void push_later(const std::shared_ptr<Watch>& watch, const RecordPointer& record) {
         Duration wait = delay();
         if (settings.push_loss > 0 && random.uniform() < settings.push_loss) wait += settings.repair_delay;
         const std::weak_ptr<Watch> weak = watch;
         timeline().after(wait, [state = shared_from_this(), weak, record] {
-            if (const auto still = weak.lock(); still && !state->closed) state->push(*still, record);
+            if (const auto still = weak.lock(); still && !state->closed) state->push(*still, *record);
         });
     }
 
@@ -106,7 +112,7 @@ struct SimulatedDirectoryService::State : std::enable_shared_from_this<State> {
 
     void push_missed(const std::shared_ptr<Watch>& watch) {
         for (const auto& [name, entry] : records[watch->key])
-            if (entry.record.sequence > watch->seen[name]) push_later(watch, entry.record);
+            if (entry.record && entry.record->sequence > watch->seen[name]) push_later(watch, entry.record);
     }
 
     void topology_changed() {

@@ -78,11 +78,12 @@ void SimulatedHost::pump() {
         }
         uplink_busy_ = true;
         const Duration busy = from_seconds(static_cast<double>(frame.bytes) / settings_.upload_rate);
-        internet_.simulation().timeline()->after(busy, [self = shared_from_this(), stream, frame] {
-            self->uplink_busy_ = false;
-            self->depart(stream, frame);
-            self->pump();
-        });
+        internet_.simulation().timeline()->after(
+            busy, [self = shared_from_this(), stream, frame = std::move(frame)]() mutable {
+                self->uplink_busy_ = false;
+                self->depart(stream, std::move(frame));
+                self->pump();
+            });
     }
 }
 
@@ -121,21 +122,21 @@ void SimulatedHost::depart(const std::shared_ptr<StreamEnd>& stream, Frame frame
     traffic_.bytes_sent += frame.bytes;
     connection.bytes_sent[side] += frame.bytes;
     if (frame.kind == Frame::Kind::message) ++traffic_.messages_sent;
-    Frame counted = frame;
-    counted.message.reset();
+    const Frame::Kind kind = frame.kind;
+    const std::size_t bytes = frame.bytes;
     propagate(stream->connection, 1 - stream->side, std::move(frame));
     forget_if_ended(stream);
-    run_hooks(stream->service, counted);
+    if (!hooks_.empty()) run_hooks(stream->service, kind, bytes);
 }
 
-void SimulatedHost::run_hooks(const std::string& service, const Frame& frame) {
+void SimulatedHost::run_hooks(const std::string& service, Frame::Kind kind, std::size_t bytes) {
     std::vector<std::function<void()>> due;
     for (auto hook = hooks_.begin(); hook != hooks_.end();) {
         const bool matches = hook->service.empty() || hook->service == service;
-        const std::uint64_t amount = !matches                             ? 0
-                                     : hook->counts_bytes                 ? frame.bytes
-                                     : frame.kind == Frame::Kind::message ? 1
-                                                                          : 0;
+        const std::uint64_t amount = !matches                       ? 0
+                                     : hook->counts_bytes           ? bytes
+                                     : kind == Frame::Kind::message ? 1
+                                                                    : 0;
         hook->remaining -= std::min(hook->remaining, amount);
         if (hook->remaining > 0) {
             ++hook;
@@ -158,9 +159,9 @@ void SimulatedHost::propagate(const ConnectionPointer& connection, int to_side, 
         way += Duration(internet_.random_.below(static_cast<std::uint64_t>(jitter.count())));
     const TimePoint arrival = std::max(timeline.now() + way, connection->last_arrival[to]);
     connection->last_arrival[to] = arrival;
-    const auto receiver = connection->hosts[to];
-    timeline.at(arrival, [receiver, connection, to_side, frame = std::move(frame)] {
-        receiver->arrive(connection, to_side, frame);
+    timeline.at(arrival, [connection, to_side, frame = std::move(frame)]() mutable {
+        const auto receiver = connection->hosts[static_cast<std::size_t>(to_side)];
+        receiver->arrive(connection, to_side, std::move(frame));
     });
 }
 
@@ -195,11 +196,12 @@ void SimulatedHost::receive_next() {
     const double rate = settings_.download_rate;
     const Duration busy =
         rate > 0 ? from_seconds(static_cast<double>(next.frame.bytes) / rate) : Duration::zero();
-    internet_.simulation().timeline()->after(busy, [self = shared_from_this(), next = std::move(next)] {
-        self->downlink_busy_ = false;
-        self->deliver(next.connection, next.side, next.frame);
-        self->receive_next();
-    });
+    internet_.simulation().timeline()->after(
+        busy, [self = shared_from_this(), next = std::move(next)]() mutable {
+            self->downlink_busy_ = false;
+            self->deliver(next.connection, next.side, std::move(next.frame));
+            self->receive_next();
+        });
 }
 
 void SimulatedHost::release_held() {
@@ -262,12 +264,15 @@ void SimulatedHost::take(const ConnectionPointer& connection, int side, Frame fr
 
 void SimulatedHost::deliver_to_stream(const ConnectionPointer& connection,
                                       const std::shared_ptr<StreamEnd>& stream, Frame frame) {
-    const std::string from = connection->hosts[static_cast<std::size_t>(1 - stream->side)]->id().short_name();
+    const auto refused = [&connection, &stream, &frame] {
+        const SimulatedHost& other = *connection->hosts[static_cast<std::size_t>(1 - stream->side)];
+        return std::make_exception_ptr(Error(ErrorKind::refused, frame.text, other.id().short_name()));
+    };
     switch (frame.kind) {
         case Frame::Kind::message:
             ++traffic_.messages_received;
             if (stream->abandoned || stream->finished_in) return;
-            stream->inbox.push_back(*frame.message);
+            stream->inbox.push_back(std::move(*frame.message));
             stream->readable.notify();
             return;
         case Frame::Kind::finish:
@@ -279,13 +284,13 @@ void SimulatedHost::deliver_to_stream(const ConnectionPointer& connection,
             stream->writable.notify();
             return;
         case Frame::Kind::stop:
-            stream->write_error = std::make_exception_ptr(Error(ErrorKind::refused, frame.text, from));
+            stream->write_error = refused();
             stream->finished_out = true;
             stream->outbox.clear();
             stream->writable.notify();
             return;
         case Frame::Kind::reset:
-            stream->fail(std::make_exception_ptr(Error(ErrorKind::refused, frame.text, from)), false);
+            stream->fail(refused(), false);
             return;
         case Frame::Kind::open:
         case Frame::Kind::part:

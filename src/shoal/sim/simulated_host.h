@@ -99,7 +99,7 @@ class SimulatedHost : public std::enable_shared_from_this<SimulatedHost> {
     Frame take_segment(StreamEnd& stream);
     std::uint64_t segment_limit(const StreamEnd& stream) const;
     void depart(const std::shared_ptr<StreamEnd>& stream, Frame frame);
-    void run_hooks(const std::string& service, const Frame& frame);
+    void run_hooks(const std::string& service, Frame::Kind kind, std::size_t bytes);
     void propagate(const ConnectionPointer& connection, int to_side, Frame frame);
     bool is_held(const Connection& connection) const;
     void arrive(const ConnectionPointer& connection, int side, Frame frame);

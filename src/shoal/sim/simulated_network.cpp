@@ -61,15 +61,15 @@ std::shared_ptr<net::Network> SimulatedInternet::join(const PeerId& id, HostSett
         fmt::format("10.{}.{}.{}", number >> 16 & 255, number >> 8 & 255, number & 255), 31337};
     auto host = std::make_shared<SimulatedHost>(*this, id, settings, endpoint);
     if (const auto old = hosts_.find(id); old != hosts_.end()) replaced_.push_back(old->second);
-    hosts_[id] = host;
+    hosts_[id] = by_id_[id] = host;
     endpoints_[endpoint] = id;
     changed("join", id);
     return std::make_shared<SimulatedNetwork>(std::move(host), simulation_.executor());
 }
 
 std::shared_ptr<SimulatedHost> SimulatedInternet::find(const PeerId& id) const {
-    const auto found = hosts_.find(id);
-    if (found == hosts_.end())
+    const auto found = by_id_.find(id);
+    if (found == by_id_.end())
         throw Error(ErrorKind::invalid_argument, "is not on the simulated Internet", id.short_name());
     return found->second;
 }

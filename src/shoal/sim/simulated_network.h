@@ -20,6 +20,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "shoal/base/random.h"
@@ -144,6 +145,7 @@ class SimulatedInternet {
     std::vector<std::function<void()>> on_change_;
     std::vector<std::function<void(const PeerId&)>> on_crash_;
     std::map<PeerId, std::shared_ptr<SimulatedHost>> hosts_;
+    std::unordered_map<PeerId, std::shared_ptr<SimulatedHost>> by_id_;  // the same, found faster
     std::vector<std::shared_ptr<SimulatedHost>> replaced_;  // crashed or gone, and restarted since
     std::map<net::Endpoint, PeerId> endpoints_;
     std::map<PeerId, int> groups_;

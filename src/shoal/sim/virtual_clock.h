@@ -3,7 +3,6 @@
 #pragma once
 
 #include <memory>
-#include <vector>
 
 #include "shoal/base/async.h"
 #include "shoal/base/clock.h"
@@ -18,29 +17,23 @@ class VirtualClock final : public Clock {
     /// @param epoch  what a correct wall clock shows at virtual time zero.
     VirtualClock(std::shared_ptr<Timeline> timeline, WallTime epoch);
 
-    TimePoint now() const override { return state_->timeline->now(); }
+    TimePoint now() const override { return timeline_->now(); }
     WallTime wall_now() const override;
     awaitable<void> sleep_until(TimePoint when) override;
+    std::shared_ptr<void> notify_at(TimePoint when, Signal& signal) override;
 
     /// How far this machine's wall clock is ahead of the correct time (negative: behind).
     void set_skew(Duration skew) { skew_ = skew; }
 
     /// Stops the machine (SIGSTOP): sleepers whose time comes sleep on until thaw().
-    void freeze() { state_->frozen = true; }
+    void freeze();
     void thaw();
 
   private:
-    struct Sleeper {
-        explicit Sleeper(const asio::any_io_executor& executor) : woken(executor) {}
-        Signal woken;
-        bool due = false;
-    };
-    struct State {
-        std::shared_ptr<Timeline> timeline;
-        bool frozen = false;
-        std::vector<std::weak_ptr<Sleeper>> overslept;  // their time came while the machine was frozen
-        void wake(const std::shared_ptr<Sleeper>& sleeper);
-    };
+    struct State;
+    struct Alarm;
+    std::shared_ptr<Alarm> set_alarm(TimePoint when, Signal& signal);
+    std::shared_ptr<Timeline> timeline_;
     std::shared_ptr<State> state_;
     WallTime epoch_;
     Duration skew_{0};
