@@ -249,7 +249,7 @@ void add_step_fields(std::vector<Field>& all) {
             "adaptive_quorum", &AveragingSection::adaptive_quorum, shared, anything(),
             "true: a round waits for late peers only as long as what they bring is more than what the others "
             "could compute meanwhile; false: for as long as their micro-batches take")
-        .add("group_size", &AveragingSection::group_size, shared, between(0, 32),
+        .add("group_size", &AveragingSection::group_size, shared, between(0, 21),
              "the swarm averages in groups of about so many peers, which change from step to step; 0: all "
              "together, which ends at maximum_group peers")
         .add("delayed", &AveragingSection::delayed, shared, anything(),
