@@ -23,6 +23,7 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -147,6 +148,7 @@ struct Verdict {
     Fingerprint digest;                     ///< of the encoded results, equal on all members
     RoundId round{};                        ///< of 'averaged'
     unsigned attempt = 0;                   ///< of the round that was decided
+    std::optional<Step> swarm_step;         ///< of 'cut off': to which most have gone on, by their own words
     RoundReport report;
 };
 std::string_view to_string(Verdict::Outcome outcome);
