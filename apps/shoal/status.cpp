@@ -73,6 +73,10 @@ Command status_command() {
             "cut "
             "off;\n"
             "            its speed does not count, and it is forgotten after half a minute\n"
+            "Of a run that averages in groups it shows a sample of the peers, up to half a minute old; "
+            "groups "
+            "hold\n"
+            "different parameters, which are not compared.\n"
             "Only looks; takes no part. Example: shoal status --bootstrap host:31337 --watch");
         const RunOptions options(app, RunOptions::File::optional, {"run", "network"});
         const LogOptions log(app);

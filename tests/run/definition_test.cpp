@@ -100,6 +100,17 @@ TEST(RunDefinition, HowLongOneWaitsForOthersReachesTheTrainingSettings) {
             EXPECT_NE(problems_of(good_file(), {flag(key, value)}).find(key), std::string::npos) << value;
 }
 
+TEST(RunDefinition, GroupsLeaveRoomForThoseThatComeOutLarger) {
+    const auto problems = [](const char* group_size, const char* maximum_group) {
+        return problems_of(good_file(), {flag("averaging.group_size", group_size),
+                                         flag("averaging.maximum_group", maximum_group)});
+    };
+    EXPECT_EQ(problems("21", "64"), "no problem");
+    EXPECT_NE(problems("22", "64").find("averaging.group_size"), std::string::npos);
+    EXPECT_EQ(problems("4", "12"), "no problem");
+    EXPECT_NE(problems("4", "11").find("more than a third of maximum_group"), std::string::npos);
+}
+
 TEST(RunDefinition, AWholeNumberIsFineWhereANumberIsAsked) {
     const RunDefinition d =
         parse_definition(replaced(good_file(), "2e-3", "1"), "run.toml", {}, Purpose::training);

@@ -183,6 +183,19 @@ TEST(SwarmStatus, ShowsSharesAndWhoDiffers) {
     EXPECT_NE(table.find("DIFFERS"), std::string::npos);
 }
 
+TEST(SwarmStatus, ARunInGroupsIsShownAsASample) {
+    SwarmReport report = two_peers();
+    report.is_sample = true;
+    report.view.peers = 512;
+    report.peers[1].step = Step{6};
+    const std::string table = to_table(report);
+    EXPECT_NE(table.find("averages in groups; about 512 peers at about step 7"), std::string::npos) << table;
+    EXPECT_NE(table.find("1 behind"), std::string::npos) << table;
+    EXPECT_EQ(table.find("DIFFERS"), std::string::npos) << table;
+    EXPECT_EQ(nlohmann::json::parse(to_json(report)).at("sample_of"), 512);
+    EXPECT_TRUE(nlohmann::json::parse(to_json(two_peers())).at("sample_of").is_null());
+}
+
 TEST(SwarmStatus, ASilentPeerShowsForHowLongAndNoSpeed) {
     SwarmReport report = two_peers();
     report.peers[0].samples_per_second = 111.5;

@@ -28,14 +28,14 @@ TEST(Groups, FourRealPeersInGroupsOfTwoTrainOneModel) {
         {definition, {1.0, 1.0, 1.0, 1.0}, testing_support::fresh_folder("groups")});
     std::size_t met = 0, steps = 0;
     for (const auto& trace : traces) {
-        // One that finds the others a step ahead goes on with them, and takes that step in no round: on a
-        // busy machine the same peer may do so at most steps (README, known defects).
+        // One that finds the others a step ahead goes on with them, and takes that step in no round.
         steps += trace.digests.size();
+        EXPECT_GE(trace.digests.size(), 6U) << "steps that one peer has taken in rounds, of 12";
         for (const auto& [step, members] : trace.members) met += members > 1 ? 1 : 0;
         // One whose parameters were replaced by anything but a mean of theirs is further away than this.
         EXPECT_LT(apart(trace.parameters, traces[0].parameters), 0.2);
     }
-    EXPECT_GE(steps, 12U) << "steps that peers have taken in rounds, of 48";
+    EXPECT_GE(steps, 36U) << "steps that peers have taken in rounds, of 48";
     EXPECT_GE(met, 4U) << "rounds of more than one peer";
 }
 

@@ -214,6 +214,7 @@ awaitable<Verdict> ButterflyAverager::match_and_run(RoundRequest& request) {
         verdict.outcome = outcome.cut_off ? Verdict::Outcome::cut_off : Verdict::Outcome::failed;
         verdict.cause = outcome.cause;
         verdict.attempt = outcome.attempt;
+        verdict.swarm_step = outcome.swarm_step;
     }
     verdict.report.match_seconds = match_seconds;
     co_return verdict;

@@ -23,6 +23,7 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -151,6 +152,7 @@ struct Verdict {
     double vector_bytes = 0;         ///< of one encoded vector
     RoundId round{};                 ///< of 'averaged'
     unsigned attempt = 0;            ///< of the round that was decided
+    std::optional<Step> swarm_step;  ///< of 'cut off': to which most have gone on, by their own words
     RoundReport report;
 };
 std::string_view to_string(Verdict::Outcome outcome);

@@ -79,6 +79,10 @@ class Compute {
     /// this model; the state is then unchanged.
     virtual awaitable<void> load(StatePointer state) = 0;
 
+    /// The state that it holds counts as that of another step from now on. Nothing else changes: what is
+    /// accumulated stays.
+    virtual void renumber(Step step) = 0;
+
     /// Mean loss on held-out data, or NaN when there is none.
     virtual awaitable<double> held_out_loss() = 0;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "shoal/base/error.h"
 
@@ -34,8 +35,8 @@ std::vector<std::size_t> GroupCompute::tensor_sizes() const {
 awaitable<std::span<const float>> GroupCompute::contribution() {
     const std::span<const float> gradient = co_await inner_.contribution();
     vector_.assign(gradient.begin(), gradient.end());
-    const StatePointer state = co_await inner_.snapshot(step_);
-    const std::vector<float>& parameters = parameters_of(*state, inner_.gradient_elements());
+    kept_ = co_await inner_.snapshot(step_);
+    const std::vector<float>& parameters = parameters_of(*kept_, inner_.gradient_elements());
     vector_.insert(vector_.end(), parameters.begin(), parameters.end());
     co_return vector_;
 }
@@ -50,13 +51,20 @@ awaitable<bool> GroupCompute::apply(Step from, std::span<const float> average) {
     const std::size_t elements = inner_.gradient_elements();
     const auto finite = [](float number) { return std::isfinite(number); };
     step_ = next(from);
+    StatePointer before = std::exchange(kept_, nullptr);
     // Where it is not finite the inner one finds so, too, counts the step and changes nothing.
     if (!std::all_of(average.begin(), average.end(), finite)) {
         const std::vector<float> nothing(elements, std::numeric_limits<float>::quiet_NaN());
         co_return co_await inner_.apply(from, nothing);
     }
-    const StatePointer before = co_await inner_.snapshot(from);
-    auto mixed = std::make_shared<State>(*before);
+    if (!before) before = co_await inner_.snapshot(from);
+    // A copy that nobody else holds is changed in place.
+    std::shared_ptr<State> mixed;
+    if (before.use_count() == 1)
+        mixed = std::const_pointer_cast<State>(std::move(before));
+    else
+        mixed = std::make_shared<State>(*before);
+    mixed->step = from;
     std::vector<float>& parameters = section_of(mixed->sections, elements);
     const auto mean = average.subspan(elements);
     if (observer_) observer_(from, parameters, mean);
@@ -71,8 +79,15 @@ awaitable<StatePointer> GroupCompute::snapshot(Step step) {
     return inner_.snapshot(step);
 }
 
+void GroupCompute::renumber(Step step) {
+    step_ = step;
+    kept_.reset();
+    inner_.renumber(step);
+}
+
 awaitable<void> GroupCompute::load(StatePointer state) {
     step_ = state->step;
+    kept_.reset();
     return inner_.load(std::move(state));
 }
 

@@ -4,7 +4,7 @@
 // the group's mean gradient. The optimizer's moments stay with the peer, as in local updates.
 //
 // A decorator: it works with any Compute whose state has a section "parameters" as long as the gradient. It
-// costs two copies of the state in each step.
+// costs a copy of the state in each step, which it keeps during the round, and loading that.
 //
 // Thread: as Compute.
 #pragma once
@@ -33,10 +33,11 @@ class GroupCompute final : public Compute {
     /// Returns false, with the state as it was, if anything in the average is not finite; and, with the
     /// parameters at the group's mean, if the optimizer's step does not end finite.
     awaitable<bool> apply(Step from, std::span<const float> average) override;
-    void discard() override { inner_.discard(); }
+    void discard() override { inner_.discard(); }  // of the accumulator: the parameters stay
     awaitable<Fingerprint> digest() override { return inner_.digest(); }
     awaitable<StatePointer> snapshot(Step step) override;
     awaitable<void> load(StatePointer state) override;
+    void renumber(Step step) override;
     awaitable<double> held_out_loss() override { return inner_.held_out_loss(); }
 
   private:
@@ -44,6 +45,7 @@ class GroupCompute final : public Compute {
     Observer observer_;
     Step step_;  ///< of the state in inner_
     std::vector<float> vector_;
+    StatePointer kept_;  ///< the inner state, since the last contribution
 };
 
 /// The section of a state that the parameters are in. Throws Error(corrupted) if there is none of that

@@ -1,6 +1,7 @@
 #include "shoal/collective/group_matching.h"
 
 #include <algorithm>
+#include <functional>
 #include <shoal/proto/collective.pb.h>
 
 #include "shoal/base/error.h"
@@ -150,9 +151,9 @@ std::optional<MatchOutcome> GroupMatching::lead(TimePoint& wake_at) {
     }
     if (wait) return std::nullopt;
     if (past_.size() > members.size()) {
-        const std::string peer = past_.begin()->short_name();
-        return fail("peer " + peer + ": the others are past step " + std::to_string(value(request_.step)),
-                    true);
+        const std::string peer = past_.begin()->first.short_name();
+        return left_behind("peer " + peer + ": the others are past step " +
+                           std::to_string(value(request_.step)));
     }
     bool quorum = false;
     std::vector<Lobby::GuestPointer> group = choose(without_barred(members), quorum);
@@ -221,7 +222,7 @@ std::optional<MatchOutcome> GroupMatching::wait_for_a_leader(TimePoint& wake_at)
     set_status(MatchStatus::Kind::matching);
     const TimePoint now = clock_.now();
     const TimePoint deadline = longest_ready_by() + settings_.join_timeout;
-    if (2 * past_.size() > candidates_.size()) return fail("the others are past this step", true);
+    if (2 * past_.size() > candidates_.size()) return left_behind("the others are past this step");
     const bool may_begin = request_.weight > 0 && may_go_on(std::span<const Join>(&own_, 1));
     if (expected_.empty() && candidates_.empty() && may_begin) {
         MatchOutcome outcome;
@@ -250,10 +251,11 @@ bool GroupMatching::waits_for(const ExpectedPeer& expected, TimePoint& wake_at) 
         return until(is_lost ? lost->second + kProbeTime : expected.ready_by + kSlack);
     Candidate& candidate = candidates_[expected.peer];
     if (!candidate.ruled_out.empty()) return false;
-    // In a later attempt, somebody may have missed the verdict of the last one and wait for us elsewhere: ask
-    // soon.
+    // In a later attempt, somebody may have missed the verdict of the last one and wait for us elsewhere; and
+    // where the swarm averages in groups, may be past this step: ask soon.
     const TimePoint due = expected.ready_by + kSlack;
-    const TimePoint ask_at = attempt_ > 0 ? std::min(due, started_ + kProbeTime) : due;
+    const bool asks_soon = attempt_ > 0 || !request_.needs_quorum;
+    const TimePoint ask_at = asks_soon ? std::min(due, started_ + kProbeTime) : due;
     if (!is_lost && until(ask_at)) return true;
     if (!candidate.asked) ask(expected.peer);
     if (!candidate.probed_at) candidate.probed_at = now;
@@ -286,6 +288,16 @@ MatchOutcome GroupMatching::fail(const std::string& cause, bool cut_off) const {
     outcome.cause = cause;
     outcome.cut_off = cut_off;
     outcome.attempt = attempt_;
+    return outcome;
+}
+
+/// The step is the one that more than half of those have reached that are past this one.
+MatchOutcome GroupMatching::left_behind(const std::string& cause) const {
+    MatchOutcome outcome = fail(cause, true);
+    std::vector<Step> steps;
+    for (const auto& [peer, step] : past_) steps.push_back(step);
+    std::sort(steps.begin(), steps.end(), std::greater<>());
+    outcome.swarm_step = steps[steps.size() / 2];
     return outcome;
 }
 

@@ -36,11 +36,12 @@ namespace shoal::collective {
 /// How matching ended: with a plan, or with a reason why there is none.
 struct MatchOutcome {
     std::optional<RoundPlan> plan;
-    bool alone = false;    ///< the plan has this peer only
-    bool cut_off = false;  ///< without a plan: most others are out of reach, or past this step
-    RoundId id{};          ///< of the round
-    std::string cause;     ///< without a plan
-    unsigned attempt = 0;  ///< the one that it ended at
+    bool alone = false;              ///< the plan has this peer only
+    bool cut_off = false;            ///< without a plan: most others are out of reach, or past this step
+    RoundId id{};                    ///< of the round
+    std::string cause;               ///< without a plan
+    unsigned attempt = 0;            ///< the one that it ended at
+    std::optional<Step> swarm_step;  ///< cut off: to which the others have gone on
 };
 
 struct MatchRequest {
@@ -119,6 +120,7 @@ class GroupMatching {
     std::vector<Lobby::GuestPointer> choose(const std::vector<Lobby::GuestPointer>& members, bool& quorum);
     std::optional<MatchOutcome> begin(const std::vector<Lobby::GuestPointer>& members);
     MatchOutcome fail(const std::string& cause, bool cut_off) const;
+    MatchOutcome left_behind(const std::string& cause) const;
     bool is_quorum(const std::vector<Lobby::GuestPointer>& members) const;
     std::string missing_peers() const;
     void try_again(TimePoint& wake_at);
@@ -180,7 +182,7 @@ class GroupMatching {
     std::size_t strangers_ = 0;                 // among the candidates
     Candidates candidates_;                     // without self
     std::map<PeerId, TimePoint> lost_;          // connections that broke meanwhile, and when
-    std::set<PeerId> past_;                     // who say that this step is over
+    std::map<PeerId, Step> past_;               // who say that this step is over, and where they are
     std::set<PeerId> unheeded_;                 // who passed on a Begin that was none
     std::optional<MatchOutcome> outcome_;       // set by a Begin from a leader
     mutable unsigned ranks_of_ = 0;             // the attempt that the remembered ranks are of

@@ -109,7 +109,8 @@ GroupMatching::Candidate* GroupMatching::find_candidate(const PeerId& peer) {
 
 void GroupMatching::learn_candidates_from_guests() {
     for (const Lobby::GuestPointer& guest : lobby_.guests()) {
-        if (guest->join.step > request_.step && is_known(guest->join.peer)) past_.insert(guest->join.peer);
+        if (guest->join.step > request_.step && is_known(guest->join.peer))
+            past_[guest->join.peer] = guest->join.step;
         if (guest->join.step != request_.step || !can_lead(guest->join.role)) continue;
         Candidate* const found = find_candidate(guest->join.peer);
         if (found == nullptr) continue;

@@ -4,6 +4,7 @@
 
 #include "shoal/base/error.h"
 #include "shoal/collective/group_matching.h"
+#include "shoal/collective/progress_record.h"
 #include "shoal/collective/round_messages.h"
 #include "shoal/collective/vote.h"
 #include "shoal/net/rpc.h"
@@ -105,7 +106,9 @@ void GroupMatching::take_reply(const PeerId& peer, const net::Message& message) 
                     std::max(attempts_[peer], std::min(reply.raise().attempt(), kHighestAttempt));
             return take_up_attempts_of_others();
         case Kind::kPast:
-            if (is_known(peer) && reply.past().step() >= value(request_.step)) past_.insert(peer);
+            if (is_known(peer) && reply.past().step() >= value(request_.step) &&
+                reply.past().step() < kMaximumStep)
+                past_[peer] = next(static_cast<Step>(reply.past().step()));
             return rule_out(peer, "is past this step");
         case Kind::kRefused:
             return rule_out(peer, "refused: " + printable(reply.refused().reason()));

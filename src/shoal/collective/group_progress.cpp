@@ -1,15 +1,16 @@
 #include "shoal/collective/group_progress.h"
 
 #include <algorithm>
-#include <deque>
-#include <iterator>
 #include <map>
-#include <set>
 #include <utility>
 
-#include "shoal/collective/group_census.h"
+#include "shoal/collective/farewell.h"
+#include "shoal/collective/group_connections.h"
+#include "shoal/collective/group_measures.h"
 #include "shoal/collective/group_partition.h"
-#include "shoal/collective/progress_book.h"
+#include "shoal/collective/group_scout.h"
+#include "shoal/collective/report_pace.h"
+#include "shoal/collective/step_group.h"
 
 namespace shoal::collective {
 
@@ -17,23 +18,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr Duration kGoodbye = 400ms;        // all that a goodbye may take
-constexpr Duration kCensusAtStart = 500ms;  // between readings, until this peer trains
-constexpr Duration kCensusInPeace = 10s;    // ... while all goes well
-constexpr Duration kCensusInTrouble = 1s;   // ... while its rounds fail, or it is alone
-constexpr Duration kFirstStep = 20s;        // for a peer that is on its way, before we know what a step takes
-constexpr std::size_t kStepsConnected = 3;  // connections to members of older groups are given up,
-constexpr std::size_t kConnectionsOfGroups = 4;  // ... if there are as many groups' worth of them
-
-/// What is known of one step's group.
-struct Group {
-    Step step{};
-    std::uint32_t groups = 1, index = 0;  ///< of how many in that step, and which it is
-    std::string key;
-    ProgressBook book;
-    std::shared_ptr<void> watching;
-    bool announced = false;
-};
+constexpr Duration kGoodbye = 400ms;    // all that a goodbye may take
+constexpr Duration kListening = 500ms;  // until a peer may find that it is alone in a group
+constexpr int kStepsAlone = 4;          // in a row, until a peer that is ahead of all asks itself why
 
 class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
   public:
@@ -45,9 +32,10 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
           settings_(std::move(settings)),
           log_(std::move(log)),
           changed(network.executor()),
-          census_(directory, clock, network.self(), settings_.run, log_),
+          scout_(network, directory, clock, settings_, log_),
+          connections_(network, settings_.group_size),
+          farewell_(std::make_shared<Farewell>(network, clock, settings_.run, log_)),
           dirty_(network.executor()),
-          asks_(network.executor()),
           tasks_(network.executor()) {
         own_.peer = network.self();
     }
@@ -57,8 +45,17 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
         observing_ = network_.observe(
             [weak = weak_from_this()](const PeerId& peer, bool connected, const std::string&) {
                 const auto self = weak.lock();
-                if (self && !connected) self->forget(peer);
+                if (!self || connected) return;
+                self->farewell_->forget(peer);
+                self->forget(peer);
             });
+        farewell_->start([weak = weak_from_this()](const ProgressRecord& words) {
+            const auto self = weak.lock();
+            if (!self) return;
+            for (StepGroup* group : {self->here_.get(), self->coming_.get()})
+                if (group != nullptr && words.progress.step > group->step)
+                    self->take(*group, words, self->settings_.time_to_live);
+        });
         tasks_.spawn(publish_for_ever(shared_from_this()));
         tasks_.spawn(sweep_for_ever(shared_from_this()));
         tasks_.spawn(look_around_for_ever(shared_from_this()));
@@ -66,29 +63,32 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
 
     void report(Progress own) {
         if (stopped_) return;
+        has_reported_ = true;
         own.time = clock_.wall_now();
         own.peer = network_.self();
         digest_ = std::exchange(own.digest, Fingerprint());
         const bool moves = own.training && (!here_ || here_->step != own.step);
-        const bool is_news = own.samples != own_.samples || own.attempt != own_.attempt ||
-                             own.training != own_.training || own.step != own_.step;
+        // Before its first samples the others know of this peer only that it is coming.
+        const bool begins = here_ && value(own_.samples) == 0 && value(own.samples) > 0;
+        const bool news = begins || is_news(own_, own);
+        if (!moves && own.attempt != own_.attempt) members_.clear();  // that round was not averaged
         own_ = std::move(own);
         if (moves) enter(own_.step);
-        own_.swarm_size = size_;
+        own_.swarm_size = measures_.size();
         if (here_) here_->book.set_own(own_, clock_.now());
-        if (is_news && !moves) {
-            unpublished_ = true;
+        if (!moves) {
+            unsaid_ = true;
+            unpublished_ = unpublished_ || news || batch_is_full();
             dirty_.notify();
         }
-        if (own_.attempt > 0) ask_around();
         changed.notify();
     }
 
     awaitable<void> stop([[maybe_unused]] std::shared_ptr<GroupTracker> self) {
         if (stopped_) co_return;
         end();
-        ProgressRecord record;
-        record.sequence = numbers_.next(clock_.wall_now());
+        if (!has_reported_) co_return;
+        ProgressRecord record = record_of_own();
         record.goodbye = true;
         record.progress.step = own_.waiting ? next(own_.step) : own_.step;
         const Bytes words = encode_progress(record);
@@ -96,12 +96,13 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
         TaskGroup goodbyes(network_.executor());
         if (here_) goodbyes.spawn(say(here_->key, words, deadline));
         if (coming_) goodbyes.spawn(say(coming_->key, words, deadline));
-        if (census_.wants_us()) goodbyes.spawn(say(census_.own_key(), words, deadline));
+        if (census().wants_us()) goodbyes.spawn(say(census().own_key(), words, deadline));
         co_await goodbyes.join();
     }
 
     void end() {
         if (std::exchange(stopped_, true)) return;
+        farewell_->end();
         observing_.reset();
         if (here_) here_->watching.reset();
         if (coming_) coming_->watching.reset();
@@ -110,7 +111,7 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
 
     void forget(const PeerId& peer) {
         bool known = false;
-        for (Group* group : {here_.get(), coming_.get()})
+        for (StepGroup* group : {here_.get(), coming_.get()})
             known = (group != nullptr && group->book.forget(peer)) || known;
         if (known) changed.notify();
     }
@@ -132,29 +133,19 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
         view.step = view.crowd = believed_step();
         view.digest = digest_;
         view.voters = 0;
-        view.peers = static_cast<std::size_t>(size_);
+        view.peers = static_cast<std::size_t>(measures_.size());
         if (here_) return view;
-        const auto& sample = census_.sample();
+        const auto& sample = census().sample();
         view.training_peers = static_cast<std::size_t>(
             std::count_if(sample.begin(), sample.end(), [](const auto& one) { return one.second.training; }));
         return view;
     }
 
     std::vector<Progress> peers() const {
-        // Both are in order; the group knows better than the sample.
         std::vector<Progress> group = here_ ? here_->book.peers() : std::vector<Progress>(1, own_);
         for (Progress& peer : group)
             if (peer.peer == own_.peer) peer = own_;
-        std::vector<Progress> all;
-        all.reserve(group.size() + census_.sample().size());
-        auto next = group.begin();
-        for (const auto& [peer, progress] : census_.sample()) {
-            while (next != group.end() && next->peer < peer) all.push_back(std::move(*next++));
-            const bool is_known = next != group.end() && next->peer == peer;
-            if (!is_known && !doubts(peer)) all.push_back(progress);
-        }
-        std::move(next, group.end(), std::back_inserter(all));
-        return all;
+        return census().and_sample(std::move(group), [this](const PeerId& peer) { return doubts(peer); });
     }
 
     std::vector<ExpectedPeer> expected(Step step) {
@@ -166,132 +157,167 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
         return here_->book.expected(step, clock_.now(), unreachable);
     }
 
+    /// Nobody has worked for more than a group's part of the batch and a micro-batch. Peers that differ a
+    /// little about the swarm's size must not refuse each other, so what this peer itself brings is less.
     double plausible_weight(const PeerId& peer, Step step) const {
-        for (const Group* group : {here_.get(), coming_.get()})
+        constexpr double kAtMost = 2, kOfOurOwn = 1.5;
+        if (peer == own_.peer) return kOfOurOwn * whole_part();
+        for (const StepGroup* group : {here_.get(), coming_.get()})
             if (group != nullptr && group->step == step)
-                return group->book.plausible_weight(peer, step, clock_.now());
-        return std::numeric_limits<double>::infinity();
+                return std::min(kAtMost * whole_part(),
+                                group->book.plausible_weight(peer, step, clock_.now()));
+        return kAtMost * whole_part();
+    }
+    bool may_take_part(const PeerId& peer, Step step) const {
+        return here_ && here_->step == step && here_->book.knows(peer);
     }
     void keep_score(Step step, std::span<const PeerId> members) {
-        if (here_ && here_->step == step) here_->book.keep_score(step, members, clock_.now());
+        if (!here_ || here_->step != step) return;
+        here_->book.keep_score(step, members, clock_.now());
+        members_.assign(members.begin(), members.end());
     }
-    double trust(const PeerId& peer) const { return here_ ? here_->book.trust(peer, clock_.now()) : 1; }
+    double trust(const PeerId& peer) const { return promises_->trust(peer, clock_.now()); }
+    Duration filled_by_quicker() const {
+        if (!here_) return Duration::zero();
+        const Duration others = here_->book.filled_by_quicker();
+        const std::optional<Duration> longest = measures_.longest_batch();
+        if (!longest) return others;
+        return std::clamp(entered_at_ + *longest - clock_.now(), Duration::zero(), others);
+    }
+    void heard_of(Step step) {
+        if (value(step) <= value(own_.step) + kFarthestGone) told_ = std::max(told_, step);
+        changed.notify();
+    }
     bool has_left(const PeerId& peer, Step step) const { return here_ && here_->book.has_left(peer, step); }
-    bool batch_is_full() const { return here_ && here_->book.batch_is_full(); }
+    /// A few quick ones that happen to be together do not run ahead of all others: they compute more instead.
+    /// Slow ones do not stay behind: they compute less.
+    bool batch_is_full() const {
+        if (!here_) return false;
+        const Duration worked = clock_.now() - entered_at_;
+        const bool has_listened = clock_.now() >= here_->begun + kListening;
+        if (here_->book.batch_is_full())
+            return !is_thin() || (has_listened && worked >= measures_.batch_time());
+        const std::optional<Duration> longest = measures_.longest_batch();
+        return longest && worked >= *longest && value(here_->book.view().samples) > 0;
+    }
 
   private:
-    /// Our own step, unless the sample is clearly ahead. Groups are a step apart now and then.
+    /// A newcomer looks where the census points. Who trains believes those with whom it averages: that they
+    /// have gone on; that its next group is at work while nobody is left here; or what a search for a round
+    /// has met. A single other peer moves it by one step for each micro-batch at most, as it may be a liar.
     Step believed_step() const {
-        const Step swarm = census_.step();
-        if (swarm <= own_.step) return own_.step;
-        const bool is_clear = !own_.training || own_.attempt > 0 || swarm > next(own_.step);
-        return is_clear ? swarm : own_.step;
+        const auto in_doubt = [this](const PeerId& peer) { return doubts(peer); };
+        if (!own_.training || !here_) return std::max(own_.step, census().step(in_doubt));
+        if (const auto elsewhere = scout_.elsewhere(own_.step)) return *elsewhere;
+        const bool has_worked = value(own_.samples) > 0;
+        Step step = std::max({own_.step, told_, here_->gone_to(has_worked)});
+        if (nobody_will_come() && coming_->is_at_work(has_worked)) step = std::max(step, coming_->step);
+        return step;
+    }
+
+    bool is_thin() const {
+        return measures_.is_thin(settings_, here_->others().size() + here_->gone.size() + 1);
+    }
+
+    /// Nobody is here or on the way, or all have had their time.
+    bool nobody_will_come() const {
+        if (here_->waited_for() == 0) return true;
+        const std::optional<TimePoint> full = here_->book.full_since();
+        return full && clock_.now() > *full + measures_.longest_wait() + kLongestSilence;
     }
 
     /// Begins to work for a step: with the group that it has announced itself to, if it follows on the last.
     void enter(Step step) {
         if (here_ && next(here_->step) == step) {
-            learn_size();
-            const double took = seconds(clock_.now() - entered_at_);
-            step_seconds_ = step_seconds_ > 0 ? 0.7 * step_seconds_ + 0.3 * took : took;
-            remember_members();
+            measures_.learn_size(*here_, census(), [this](const PeerId& peer) { return doubts(peer); });
+            if (!is_thin() && !members_.empty())
+                measures_.learn_pace(*here_, settings_.target_batch_size, entered_at_, clock_.now());
+            connections_.met(here_->others(),
+                             [this](const PeerId& peer) { return coming_ && coming_->book.knows(peer); });
+            steps_alone_ = members_.size() == 1 ? steps_alone_ + 1 : 0;
         }
+        told_ = Step{};
         entered_at_ = clock_.now();
+        farewell_->tell_again(step, encode_progress(record_of_own()));
+        if (here_) say_gone(*here_);
         if (coming_ && coming_->step == step) {
             here_ = std::move(coming_);
         } else {
-            if (!here_) size_ = std::max(size_, census_.size());
+            if (coming_) say_gone(*coming_);
+            if (!here_) measures_.set_size(std::max(measures_.size(), census().size()));
             here_ = begin(step);
         }
         coming_ = begin(next(step));
-        here_->book.expect_the_coming(patience_with_the_coming());
+        members_.clear();
+        here_->book.begin_step(clock_.now());
+        here_->book.share_batch(measures_.size(), clock_.now());
+        here_->book.expect_the_coming(measures_.longest_wait());
         // Whoever was announced says no more before it has samples.
-        if (!std::exchange(here_->announced, true)) tasks_.spawn(publish(shared_from_this(), here_->key));
+        const bool is_known = std::exchange(here_->announced, true);
+        if (!is_known || value(own_.samples) > 0) tasks_.spawn(publish(shared_from_this(), here_->key));
         coming_->announced = true;
         tasks_.spawn(publish(shared_from_this(), coming_->key));
-        if (census_.wants_us() && census_.has_been_read())
-            tasks_.spawn(publish(shared_from_this(), census_.own_key()));
-        unpublished_ = false;
-        const bool is_thin = 4 * (here_->book.size() + 1) < settings_.group_size;
-        if (is_thin && groups_ > 1) ask_around();
+        if (census().wants_us() && census().has_been_read())
+            tasks_.spawn(publish(shared_from_this(), census().own_key()));
+        unpublished_ = unsaid_ = false;
+        said_at_ = clock_.now();
+        if (is_thin() && groups_ > 1) scout_.ask();
     }
 
-    std::unique_ptr<Group> begin(Step step) {
-        groups_ = number_of_groups(size_, settings_.group_size, groups_);
-        auto group = std::make_unique<Group>(
-            Group{step, groups_, group_of(own_.peer, step, groups_), {}, {own_.peer, settings_}, {}, false});
-        group->key =
-            settings_.run + "/group/" + std::to_string(value(step)) + "/" + std::to_string(group->index);
+    std::unique_ptr<StepGroup> begin(Step step) {
+        groups_ = number_of_groups(measures_.size(), settings_.group_size, groups_);
+        auto group = std::make_unique<StepGroup>(step, groups_, own_.peer, settings_, promises_);
+        group->begun = clock_.now();
         Progress own = own_;
         own.step = step;
-        own.samples = Samples{};
+        if (own.step != own_.step) own.samples = Samples{};
         group->book.set_own(std::move(own), clock_.now());
+        group->book.share_batch(measures_.size(), clock_.now());
+        group->book.expect_the_coming(measures_.longest_wait());
         group->watching = directory_.watch(group->key, [weak = weak_from_this(), step](const auto& record) {
             if (const auto self = weak.lock()) self->on_record(step, record);
         });
         return group;
     }
 
-    Duration patience_with_the_coming() const {
-        if (step_seconds_ == 0) return kFirstStep;
-        return from_seconds(std::min(2 * step_seconds_ + 0.25, kLongestPromise));
-    }
-
-    void learn_size() {
-        std::vector<double> claims;
-        for (const Progress& peer : here_->book.peers())
-            if (peer.peer != own_.peer) claims.push_back(peer.swarm_size);
-        size_ = next_size_estimate(size_, claims, claims.size() + 1, here_->groups);
-    }
-
-    /// Gives up connections to those that this peer met some steps ago: thousands would add up.
-    void remember_members() {
-        std::set<PeerId> members;
-        for (const Progress& peer : here_->book.peers()) members.insert(peer.peer);
-        met_.push_back(std::move(members));
-        if (met_.size() <= kStepsConnected) return;
-        const std::set<PeerId> old = std::move(met_.front());
-        met_.pop_front();
-        if (network_.connections().size() <= kConnectionsOfGroups * settings_.group_size) return;
-        for (const PeerId& peer : old) {
-            const bool is_met = std::any_of(met_.begin(), met_.end(),
-                                            [&peer](const auto& group) { return group.contains(peer); });
-            const bool is_coming = coming_ && coming_->book.knows(peer);
-            if (!is_met && !is_coming && network_.is_connected(peer))
-                network_.disconnect(peer, "we are in other groups now");
+    /// Tells those that may wait for us in a group which this peer has left, and that were no members of its
+    /// round there: over a connection, or else by the record that they watch.
+    void say_gone(const StepGroup& left) {
+        bool all_told = true;
+        const Bytes words = encode_progress(record_of_own());
+        for (const PeerId& peer : left.others()) {
+            if (std::find(members_.begin(), members_.end(), peer) != members_.end()) continue;
+            if (!farewell_->tell(peer, left.step, words)) all_told = false;
         }
+        if (!all_told) tasks_.spawn(say(left.key, words, clock_.now() + 10s));
     }
 
-    Samples part_of_the_batch(std::size_t members) const {
-        const auto all = static_cast<double>(value(settings_.target_batch_size));
-        const double part =
-            all * static_cast<double>(members) / std::max(size_, static_cast<double>(members));
-        return static_cast<Samples>(std::max<std::int64_t>(1, static_cast<std::int64_t>(part)));
+    double whole_part() const {
+        return measures_.part_of_the_batch(settings_, here_ ? here_->book.size() + 1 : 1);
     }
 
     void on_record(Step step, const dht::Record& record) {
-        Group* group = here_ && here_->step == step       ? here_.get()
-                       : coming_ && coming_->step == step ? coming_.get()
-                                                          : nullptr;
+        StepGroup* group = here_ && here_->step == step       ? here_.get()
+                           : coming_ && coming_->step == step ? coming_.get()
+                                                              : nullptr;
         if (stopped_ || group == nullptr || record.owner == own_.peer) return;
-        if (group_of(record.owner, step, group->groups) != group->index) return;  // it has no place here
         if (record.value.empty()) {
             if (!network_.is_connected(record.owner) && group->book.depart(record.owner)) changed.notify();
             return;
         }
         try {
             const ProgressRecord words = decode_progress(record.value, record.owner);
-            const Step claimed = words.progress.step;
-            if (!words.goodbye && claimed != step && next(claimed) != step) return;
-            const std::size_t newly = group->book.knows(record.owner) || words.goodbye ? 0 : 1;
-            group->book.set_target(part_of_the_batch(group->book.size() + 1 + newly));
-            const Duration alive_for = record.expires - clock_.wall_now();
-            if (!group->book.accept(words, ProgressBook::Source::directory, alive_for, clock_.now())) return;
+            take(*group, words, record.expires - clock_.wall_now());
         } catch (const Error& error) {
             log_.debug(error.what());
-            return;
         }
-        if (group == here_.get()) changed.notify();
+    }
+
+    void take(StepGroup& group, const ProgressRecord& words, Duration alive_for) {
+        if (!group.has_place_for(words.progress.peer)) return;
+        if (!group.take(words, alive_for, clock_.now())) return;
+        dirty_.notify();  // the batch may be full sooner
+        changed.notify();
     }
 
     awaitable<void> say(std::string key, Bytes words, TimePoint deadline) {
@@ -305,28 +331,46 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
         }
     }
 
-    awaitable<void> publish([[maybe_unused]] std::shared_ptr<GroupTracker> self, std::string key) {
+    ProgressRecord record_of_own() {
         ProgressRecord record;
         record.progress = own_;
-        record.progress.swarm_size = size_;
+        record.progress.swarm_size = measures_.size();
+        record.progress.batch_seconds = seconds(measures_.batch_time());
         record.sequence = numbers_.next(clock_.wall_now());
-        co_await say(std::move(key), encode_progress(record), clock_.now() + 10s);
+        return record;
     }
 
-    awaitable<void> until_unpublished() {
-        while (!unpublished_) co_await dirty_.wait();
+    awaitable<void> publish([[maybe_unused]] std::shared_ptr<GroupTracker> self, std::string key) {
+        const Bytes words = encode_progress(record_of_own());
+        co_await say(std::move(key), words, clock_.now() + 10s);
+    }
+
+    /// News at once, more samples as soon as report_pace.h allows.
+    awaitable<void> until_due() {
+        while (!unpublished_) {
+            const Duration eta = here_ ? here_->book.view().eta : Duration::zero();
+            const TimePoint due = said_at_ + silence_between_reports(eta);
+            if (unsaid_ && clock_.now() >= due) co_return;
+            awaitable<void> news = dirty_.wait();
+            if (unsaid_)
+                co_await detail::ends_in_time(clock_, due, std::move(news));
+            else
+                co_await std::move(news);
+        }
     }
 
     awaitable<void> publish_for_ever(std::shared_ptr<GroupTracker> self) {
         for (;;) {
-            awaitable<void> news = until_unpublished();
+            awaitable<void> due = until_due();
             const bool is_news = co_await detail::ends_in_time(
-                clock_, clock_.now() + settings_.time_to_live / 3, std::move(news));
-            unpublished_ = false;
+                clock_, clock_.now() + settings_.time_to_live / 3, std::move(due));
+            unpublished_ = unsaid_ = false;
+            said_at_ = clock_.now();
             if (here_) co_await publish(self, here_->key);
             if (!is_news && coming_) co_await publish(self, coming_->key);
-            const bool is_start = !own_.training && census_.has_been_read();
-            if ((!is_news || is_start) && census_.wants_us()) co_await publish(self, census_.own_key());
+            if (!has_reported_) continue;
+            const bool is_start = !own_.training && census().has_been_read();
+            if ((!is_news || is_start) && census().wants_us()) co_await publish(self, census().own_key());
             co_await clock_.sleep_for(settings_.report_interval);
         }
     }
@@ -334,45 +378,41 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
     awaitable<void> sweep_for_ever([[maybe_unused]] std::shared_ptr<GroupTracker> self) {
         for (;;) {
             co_await clock_.sleep_for(settings_.time_to_live / 4);
-            for (Group* group : {here_.get(), coming_.get()})
+            for (StepGroup* group : {here_.get(), coming_.get()})
                 if (group != nullptr && group->book.sweep(clock_.now())) changed.notify();
             std::erase_if(doubted_, [&](const auto& one) { return one.second <= clock_.now(); });
+            promises_->sweep(clock_.now());
         }
     }
 
-    void ask_around() {
-        is_asking_ = true;
-        asks_.notify();
+    GroupScout::Questions questions() {
+        GroupScout::Questions questions;
+        questions.place = [this] {
+            GroupScout::Place place;
+            place.trains = own_.training && here_;
+            place.step = own_.step;
+            place.groups = std::max(1U, groups_);
+            place.company = here_ ? here_->others().size() : 0;
+            place.long_alone = steps_alone_ >= kStepsAlone;
+            place.swarm_size = measures_.size();
+            return place;
+        };
+        questions.doubted = [this](const PeerId& peer) { return doubts(peer); };
+        questions.looked = [this] {
+            if (!here_) measures_.set_size(census().size());
+            if (has_reported_ && !own_.training && census().wants_us())
+                tasks_.spawn(publish(shared_from_this(), census().own_key()));
+            changed.notify();
+        };
+        return questions;
     }
 
-    awaitable<void> until_asked() {
-        while (!is_asking_) co_await asks_.wait();
-    }
-
-    /// Reads the census: often at the start and in trouble, seldom else.
     awaitable<void> look_around_for_ever(std::shared_ptr<GroupTracker> self) {
-        for (;;) {
-            try {
-                is_asking_ = false;
-                co_await census_.read();
-                take_census();
-                if (!own_.training && census_.wants_us()) co_await publish(self, census_.own_key());
-            } catch (const Error& error) {
-                if (error.kind() == ErrorKind::cancelled) throw;
-                log_.debug(std::string("the census could not be read: ") + error.what());
-            }
-            const Duration pause = own_.training ? kCensusInTrouble : kCensusAtStart;
-            co_await clock_.sleep_for(pause);
-            if (!own_.training) continue;
-            awaitable<void> asked = until_asked();
-            co_await detail::ends_in_time(clock_, clock_.now() + kCensusInPeace, std::move(asked));
-        }
+        GroupScout::Questions questions = self->questions();
+        co_await scout_.run(std::move(questions));
     }
 
-    void take_census() {
-        size_ = here_ ? (size_ + census_.size()) / 2 : census_.size();
-        changed.notify();
-    }
+    const GroupCensus& census() const { return scout_.census(); }
 
     net::Network& network_;
     dht::Directory& directory_;
@@ -384,19 +424,23 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
     Signal changed;
 
   private:
-    GroupCensus census_;
+    GroupScout scout_;
     Progress own_;
     Fingerprint digest_;
-    std::unique_ptr<Group> here_, coming_;  ///< of the step that this peer works for, and of the next
+    std::unique_ptr<StepGroup> here_, coming_;  ///< of the step that this peer works for, and of the next
     std::uint32_t groups_ = 0;
-    double size_ = 1;
-    TimePoint entered_at_;
-    double step_seconds_ = 0;
-    std::deque<std::set<PeerId>> met_;
+    GroupMeasures measures_;
+    TimePoint entered_at_, said_at_;
+    std::vector<PeerId> members_;  ///< of the newest round of this step, this peer included
+    int steps_alone_ = 0;          ///< in a row
+    Step told_{};                  ///< by what a search for a round has met
+    GroupConnections connections_;
+    std::shared_ptr<Farewell> farewell_;
+    std::shared_ptr<BrokenPromises> promises_ = std::make_shared<BrokenPromises>();
     std::map<PeerId, TimePoint> doubted_;
     RecordNumbers numbers_;
-    bool started_ = false, stopped_ = false, unpublished_ = false, is_asking_ = false;
-    Signal dirty_, asks_;
+    bool started_ = false, has_reported_ = false, stopped_ = false, unsaid_ = false, unpublished_ = false;
+    Signal dirty_;
     std::shared_ptr<void> observing_;
     TaskGroup tasks_;
 };
@@ -427,6 +471,11 @@ class Handle final : public ProgressTracker {
     }
     void keep_score(Step step, std::span<const PeerId> members) override { core_->keep_score(step, members); }
     double trust(const PeerId& peer) const override { return core_->trust(peer); }
+    bool may_take_part(const PeerId& peer, Step step) const override {
+        return core_->may_take_part(peer, step);
+    }
+    Duration filled_by_quicker() const override { return core_->filled_by_quicker(); }
+    void heard_of(Step step) override { core_->heard_of(step); }
     bool batch_is_full() const override { return core_->batch_is_full(); }
     Signal& changed() override { return core_->changed; }
 

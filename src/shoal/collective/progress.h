@@ -40,8 +40,9 @@ struct Progress {
     /// state of `step` or a later one, and asks that the next round waits for it (which is granted now and
     /// then, progress_book.cpp).
     bool waiting = false;
-    unsigned attempt = 0;   ///< of the step's round: which try it waits for, or would wait for
-    double swarm_size = 0;  ///< where the swarm averages in groups: its estimate of the peers in it
+    unsigned attempt = 0;      ///< of the step's round: which try it waits for, or would wait for
+    double swarm_size = 0;     ///< where the swarm averages in groups: its estimate of the peers in it
+    double batch_seconds = 0;  ///< likewise: how long a group takes to gather a batch; 0: unknown
 };
 
 /// Smoothed speed: exponential moving average of seconds per sample with bias correction (notes 2.3), paused
@@ -141,13 +142,20 @@ class ProgressTracker {
     virtual void doubt(const PeerId& peer, Duration how_long) = 0;
     virtual bool doubts(const PeerId& peer) const = 0;
     /// The most samples that the peer can honestly bring to the round of this step, by what it has reported;
-    /// infinite where that says nothing.
+    /// infinite where that says nothing. For this peer itself: the most that others take from it.
     virtual double plausible_weight(const PeerId& peer, Step step) const = 0;
     /// A round of this step had these members: whoever was waited for and has not come is trusted half as
     /// much the next time, who has come is trusted more again.
     virtual void keep_score(Step step, std::span<const PeerId> members) = 0;
     /// Between 0 and 1: the part of the time that a peer asks for which it is granted.
     virtual double trust(const PeerId& peer) const = 0;
+    /// Where the swarm averages in groups: by the records, this peer may be a member of this step's round.
+    virtual bool may_take_part(const PeerId&, Step) const { return true; }
+    /// Likewise: how long those whose micro-batches take half as long as ours, or less, need to fill the
+    /// batch without us; long if there are none.
+    virtual Duration filled_by_quicker() const { return std::chrono::hours(24); }
+    /// Likewise: most of those that the search for a round has met are past our step, at this one.
+    virtual void heard_of(Step) {}
     /// Of the live peers, those in doubt and this one excepted; they may be past that step by now.
     virtual Vouchers vouchers(const StateClaim& state) const = 0;
     /// The state of that step which most of the same peers have said they hold, if at least two have, and

@@ -18,11 +18,6 @@ constexpr std::size_t kMaximumPeers = 8192;
 // Of one peer: a download may take as many steps until somebody has to vouch for what it brought.
 constexpr std::size_t kRememberedClaims = 64;
 
-// After so many broken promises in a row a peer is not waited for at all. One is forgiven after a while, so
-// that a peer whose machine was busy finds back, and one that does this on purpose gains little.
-constexpr unsigned kMostStrikes = 6;
-constexpr Duration kForgiveness = std::chrono::minutes(5);
-
 bool asks_to_be_waited_for(const Progress& peer) {
     return peer.waiting && !peer.training && peer.role != Role::auxiliary;
 }
@@ -70,6 +65,7 @@ bool ProgressBook::accept(const ProgressRecord& record, Source source, Duration 
     entry.claimed = record.progress.samples;
     entry.sequence = record.sequence;
     entry.received = now;
+    entry.first_at_step = now;
     entry.expires = expires;
     entry.has_spoken = source == Source::connection;
     if (known != entries_.end()) {
@@ -77,6 +73,7 @@ bool ProgressBook::accept(const ProgressRecord& record, Source source, Duration 
         entry.has_spoken = entry.has_spoken || before.has_spoken;
         entry.claims = std::move(before.claims);
         const bool same_step = before.progress.step == record.progress.step;
+        if (same_step) entry.first_at_step = before.first_at_step;
         entry.at_step_since = same_step ? before.at_step_since : std::optional(before.received);
         entry.computes_since = same_step           ? before.computes_since
                                : settings_.delayed ? before.at_step_since
@@ -165,33 +162,41 @@ double ProgressBook::plausible_weight(const PeerId& peer, Step step, TimePoint n
     return collective::plausible_weight(claimed, entry.progress, seconds(now - since));
 }
 
-unsigned ProgressBook::strikes(const PeerId& peer, TimePoint now) const {
-    const auto found = strikes_.find(peer);
-    if (found == strikes_.end()) return 0;
-    const auto forgiven = (now - found->second.last) / kForgiveness;
-    return found->second.count - static_cast<unsigned>(std::min<std::int64_t>(forgiven, found->second.count));
+double ProgressBook::trust(const PeerId& peer, TimePoint now) const {
+    return promises_->trust(peer, now);
 }
 
-double ProgressBook::trust(const PeerId& peer, TimePoint now) const {
-    return std::ldexp(1.0, -static_cast<int>(strikes(peer, now)));
+bool ProgressBook::is_coming(const Progress& peer, Step step) const {
+    return longest_wait_ > Duration::zero() && next(peer.step) == step && peer.training &&
+           peer.role != Role::auxiliary;
+}
+
+// What takes longer than anybody is waited for comes with a later step, and counts there.
+bool ProgressBook::will_come(const Progress& coming) const {
+    return coming.micro_batch_seconds <= seconds(longest_wait_);
+}
+
+// However often it says so again. Who announces itself before this peer has begun the step cannot have worked
+// for it either.
+TimePoint ProgressBook::works_since(const Entry& coming) const {
+    TimePoint since = coming.first_at_step;
+    if (own_step_since_) since = std::max(since, *own_step_since_);
+    return full_since_ ? std::min(since, *full_since_) : since;
 }
 
 void ProgressBook::keep_score(Step step, std::span<const PeerId> members, TimePoint now) {
     for (const auto& [peer, entry] : entries_) {
         const Progress& progress = entry.progress;
         const bool came = std::find(members.begin(), members.end(), peer) != members.end();
-        const bool promised =
-            progress.training && progress.role != Role::auxiliary && progress.step == step && full_since_;
-        unsigned count = strikes(peer, now);
-        if (!came && promised)
-            count = std::min(count + 1, kMostStrikes);
-        else if (came && count > 0)
-            --count;
-        else
-            continue;
-        strikes_[peer] = {count, now};
+        const bool trains = progress.training && progress.role != Role::auxiliary;
+        const bool promised = full_since_ && trains &&
+                              (progress.step == step || (is_coming(progress, step) && will_come(progress)));
+        if (came)
+            promises_->kept(peer, now);
+        else if (promised)
+            promises_->broke(peer, now);
     }
-    std::erase_if(strikes_, [&](const auto& of) { return strikes(of.first, now) == 0; });
+    promises_->sweep(now);
 }
 
 bool ProgressBook::bury(const PeerId& peer, bool left) {
@@ -236,6 +241,36 @@ void ProgressBook::set_own(Progress own, TimePoint now) {
     judge(now);
 }
 
+void ProgressBook::share_batch(double swarm_size, TimePoint now) {
+    swarm_size_ = swarm_size;
+    last_now_ = now;
+    judge(now);
+}
+
+Samples ProgressBook::target() const {
+    if (!swarm_size_) return settings_.target_batch_size;
+    const auto members = static_cast<double>(entries_.size() + 1);
+    const double part =
+        static_cast<double>(value(settings_.target_batch_size)) * members / std::max(*swarm_size_, members);
+    return static_cast<Samples>(std::max<std::int64_t>(1, static_cast<std::int64_t>(part)));
+}
+
+// Those that need about as long as this peer may be waiting for the batch, too.
+Duration ProgressBook::filled_by_quicker() const {
+    constexpr double kQuicker = 0.5, kLongest = 86'400.0;
+    const auto missing = static_cast<double>(value(target()) - value(view_.samples));
+    double speed = 0;
+    for (const auto& [peer, entry] : entries_) {
+        const Progress& other = entry.progress;
+        const bool works = other.training && other.role != Role::auxiliary && !other.waiting;
+        const bool is_here = other.step == own_.step || is_coming(other, own_.step);
+        if (works && is_here && other.micro_batch_seconds <= kQuicker * own_.micro_batch_seconds)
+            speed += other.samples_per_second;
+    }
+    if (missing <= 0) return Duration::zero();
+    return from_seconds(speed > 0 ? std::min(missing / speed, kLongest) : kLongest);
+}
+
 bool ProgressBook::has_left(const PeerId& peer, Step step) const {
     const auto left = left_at_.find(peer);
     return left != left_at_.end() && left->second == step;
@@ -276,8 +311,8 @@ void ProgressBook::judge(TimePoint now) {
     std::vector<PeerId> companions = companions_;
     std::erase_if(companions, [this](const PeerId& peer) { return has_left(peer, own_.step); });
     const Step before = view_.step;
-    view_ = judge_swarm(live, own_, settings_.target_batch_size, companions, doubted);
-    const bool full = judge_batch_full(view_, live, self_, settings_.target_batch_size);
+    view_ = judge_swarm(live, own_, target(), companions, doubted);
+    const bool full = judge_batch_full(view_, live, self_, target());
     if (!full || view_.step != before) full_since_.reset();
     if (full && !full_since_) full_since_ = now;
 }
@@ -294,6 +329,12 @@ std::optional<TimePoint> ProgressBook::end_of_waiting(Step step, TimePoint now) 
     double ready_speed = 0, batch_speed = 0;
     std::size_t ready = 0, all = 0;
     const auto count = [&](const Progress& peer, TimePoint reported) {
+        if (is_coming(peer, step)) {
+            if (!will_come(peer)) return;
+            const double until = seconds(reported - *full_since_) + peer.micro_batch_seconds;
+            late.push_back({std::max(0.0, until), peer.micro_batch_seconds * peer.samples_per_second});
+            return;
+        }
         if (!peer.training || peer.role == Role::auxiliary || peer.step != step) return;
         const auto samples = static_cast<double>(value(peer.samples));
         const double speed = std::min(peer.samples_per_second, samples / filled_in);
@@ -310,10 +351,12 @@ std::optional<TimePoint> ProgressBook::end_of_waiting(Step step, TimePoint now) 
     };
     count(own_, now);
     for (const auto& [peer, entry] : entries_)
-        if (entry.expires > now) count(entry.progress, entry.received);
-    const double batch_seconds =
-        batch_speed > 0 ? static_cast<double>(value(settings_.target_batch_size)) / batch_speed : 0;
+        if (entry.expires > now)
+            count(entry.progress, is_coming(entry.progress, step) ? works_since(entry) : entry.received);
+    const double batch_seconds = batch_speed > 0 ? static_cast<double>(value(target())) / batch_speed : 0;
     double wait = worthwhile_wait(late, ready_speed, batch_seconds);
+    const bool is_group = longest_wait_ > Duration::zero();
+    if (is_group) return *full_since_ + from_seconds(wait);  // a round needs no majority
     const std::size_t missing = all / 2 + 1 - std::min(all / 2 + 1, ready);
     std::sort(late.begin(), late.end(), [](const auto& a, const auto& b) { return a.seconds < b.seconds; });
     if (missing > 0 && missing <= late.size()) wait = std::max(wait, late[missing - 1].seconds);
@@ -324,7 +367,8 @@ std::optional<TimePoint> ProgressBook::end_of_waiting(Step step, TimePoint now) 
 // since (and for its first one, whose time nobody knows yet, what is usual). A report after the batch was
 // full grants no more time: whoever sends it knows that the others wait (or that it need not join), and a
 // peer that only talks must not hold up the swarm. Whoever has been waited for and has not come is granted
-// half as much the next time (keep_score).
+// half as much the next time (keep_score). In a group, who is still on its way is granted the same from the
+// moment when it may have begun to work for this step, and nobody more than longest_wait_.
 std::vector<ExpectedPeer> ProgressBook::expected(
     Step step, TimePoint now, const std::function<bool(const Progress&)>& unreachable) const {
     constexpr double kFactor = 2.0, kSlack = 0.25, kFirstMicroBatch = 20.0;
@@ -336,24 +380,19 @@ std::vector<ExpectedPeer> ProgressBook::expected(
         const bool helper = progress.role == Role::auxiliary && value(progress.step) <= value(step);
         const bool trainer = progress.role != Role::auxiliary && progress.training && progress.step == step;
         const bool newcomer = asks_to_be_waited_for(progress) && progress.step <= step && is_granted(peer);
-        const bool coming = patience_with_the_coming_ > Duration::zero() && next(progress.step) == step &&
-                            progress.training && progress.role != Role::auxiliary;
-        if (coming) {
-            ExpectedPeer one;
-            one.peer = peer;
-            one.role = progress.role;
-            one.ready_by = entry.received + patience_with_the_coming_;
-            all.push_back(one);
-            continue;
-        }
-        if (!helper && !trainer && !newcomer) continue;
+        const bool coming = is_coming(progress, step) && will_come(progress);
+        if (!helper && !trainer && !newcomer && !coming) continue;
         const bool has_speed = progress.micro_batch_seconds > 0;
         const double work = has_speed ? kFactor * progress.micro_batch_seconds : kFirstMicroBatch;
-        const unsigned broken = strikes(peer, now);
-        if (trainer && broken == kMostStrikes) continue;  // it is welcome, but nobody looks for it
-        const double patience = helper ? kSlack : std::min(work + kSlack, kLongestPromise) * trust(peer, now);
+        // It is welcome, but nobody looks for it.
+        if ((trainer || coming) && promises_->count(peer, now) == BrokenPromises::kMost) continue;
+        double longest = kLongestPromise;
+        if (longest_wait_ > Duration::zero()) longest = std::min(longest, seconds(longest_wait_));
+        const double patience = helper ? kSlack : std::min(work + kSlack, longest) * trust(peer, now);
         TimePoint since = entry.received;
-        if (helper && full_since_)
+        if (coming)
+            since = works_since(entry);
+        else if (helper && full_since_)
             since = *full_since_;
         else if (full_since_ && since <= *full_since_)  // it may have ended a micro-batch without a word
             since = std::min(since + kLongestSilence, *full_since_);
@@ -363,8 +402,9 @@ std::vector<ExpectedPeer> ProgressBook::expected(
         one.peer = peer;
         one.role = progress.role;
         one.ready_by = newcomer ? grant_->since + kNewcomersGrant : since + from_seconds(patience);
+        const TimePoint works = coming ? since : entry.received;
         const bool too_late =
-            trainer && end && entry.received + from_seconds(progress.micro_batch_seconds) > *end;
+            (trainer || coming) && end && works + from_seconds(progress.micro_batch_seconds) > *end;
         if (too_late && !progress.waiting) one.ready_by = std::min(one.ready_by, *end);
         all.push_back(one);
     }

@@ -4,12 +4,14 @@
 
 #include <deque>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
 #include <vector>
 
 #include "shoal/base/clock.h"
+#include "shoal/collective/broken_promises.h"
 #include "shoal/collective/progress_record.h"
 
 namespace shoal::collective {
@@ -29,7 +31,11 @@ inline constexpr Duration kBetweenGrants = std::chrono::seconds(180);
 /// bring it back.
 class ProgressBook {
   public:
-    ProgressBook(PeerId self, ProgressSettings settings) : self_(self), settings_(std::move(settings)) {
+    /// @param promises  broken ones, where several books share them; null: it has its own
+    ProgressBook(PeerId self, ProgressSettings settings, std::shared_ptr<BrokenPromises> promises = nullptr)
+        : self_(self),
+          settings_(std::move(settings)),
+          promises_(promises ? std::move(promises) : std::make_shared<BrokenPromises>()) {
         own_.peer = self;
     }
 
@@ -61,11 +67,18 @@ class ProgressBook {
     /// When sweep() should be called next.
     TimePoint next_expiry() const;
 
-    /// Of the batch that this book's peers gather together. Taken into account from the next change on.
-    void set_target(Samples samples) { settings_.target_batch_size = samples; }
-    /// Peers that are one step behind are on their way to this book's step, and expected() for so long after
-    /// their record has come; zero: they are not.
-    void expect_the_coming(Duration patience) { patience_with_the_coming_ = patience; }
+    /// This book is of one group of a swarm of about so many peers: the group gathers the part of the batch
+    /// that is its share by the number of its members, whoever comes and goes.
+    void share_batch(double swarm_size, TimePoint now);
+    /// The book of a group: false for a peer that is on its way and needs longer than anybody is waited for.
+    bool will_come(const Progress& coming) const;
+    /// Likewise: this peer works for its step from now on only.
+    void begin_step(TimePoint now) { own_step_since_ = now; }
+    /// The batch that this book's peers gather together.
+    Samples target() const;
+    /// The book of a group: peers that are one step behind are on their way to this book's step, and
+    /// expected(). Nobody is waited for longer than this.
+    void expect_the_coming(Duration longest) { longest_wait_ = longest; }
 
     void set_own(Progress own, TimePoint now);
     const Progress& own() const { return own_; }
@@ -77,6 +90,9 @@ class ProgressBook {
     std::vector<Progress> peers() const;
     const SwarmView& view() const { return view_; }
     bool batch_is_full() const { return full_since_.has_value(); }
+    std::optional<TimePoint> full_since() const { return full_since_; }
+    /// ProgressTracker::filled_by_quicker.
+    Duration filled_by_quicker() const;
     std::size_t dead() const { return tombstones_.size(); }
     /// @param unreachable  true for a peer that can neither be dialled nor dial us
     std::vector<ExpectedPeer> expected(Step step, TimePoint now,
@@ -91,7 +107,8 @@ class ProgressBook {
         Progress progress;  ///< samples as counted, not as claimed
         Samples claimed{};
         std::uint64_t sequence = 0;
-        TimePoint received;  ///< when its newest record came
+        TimePoint received;       ///< when its newest record came
+        TimePoint first_at_step;  ///< when the first of this life came that says progress.step
         TimePoint expires;
         std::optional<TimePoint> at_step_since;  ///< unknown for the step at which we first met it
         /// When it may have begun to compute for the next step; with delayed averaging a step earlier.
@@ -104,12 +121,9 @@ class ProgressBook {
         bool left = false;
         TimePoint until;
     };
-    /// Broken promises. One is forgotten whenever the peer comes, and every now and then.
-    struct Strikes {
-        unsigned count = 0;
-        TimePoint last;
-    };
-    unsigned strikes(const PeerId& peer, TimePoint now) const;
+    bool is_coming(const Progress& peer, Step step) const;
+    /// Since when a peer that is on its way may have worked for this book's step, as far as that counts.
+    TimePoint works_since(const Entry& coming) const;
     void remember_dead(const PeerId& peer, Tombstone tombstone);
     /// After every change: the view, and since when the batch is full.
     void judge(TimePoint now);
@@ -134,14 +148,15 @@ class ProgressBook {
     std::vector<PeerId> companions_;           ///< ascending
     std::map<PeerId, Entry> entries_;
     std::map<PeerId, Tombstone> tombstones_;
-    std::map<PeerId, Strikes> strikes_;
     std::map<PeerId, Step> left_at_;  ///< of the newest goodbye, with which a peer left the rounds of a step
     std::map<PeerId, TimePoint> doubted_;
     std::optional<Grant> grant_;  ///< the newest
     SwarmView view_;
     std::optional<TimePoint> full_since_;
-    Duration patience_with_the_coming_{0};
-    TimePoint last_now_;  ///< of the newest call that brought one; for bury() and judge()
+    std::shared_ptr<BrokenPromises> promises_;
+    std::optional<double> swarm_size_;
+    Duration longest_wait_{0};  ///< 0: as long as they ask
+    TimePoint last_now_;        ///< of the newest call that brought one; for bury() and judge()
 };
 
 }  // namespace shoal::collective

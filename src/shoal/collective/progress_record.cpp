@@ -73,6 +73,7 @@ Bytes encode_progress(const ProgressRecord& record) {
         out.set_waiting(own.waiting);
         out.set_attempt(std::min(own.attempt, kMaximumAttempt));
         out.set_swarm_size(static_cast<float>(brought_into(own.swarm_size, kMaximumSwarmSize)));
+        out.set_batch_seconds(static_cast<float>(brought_into(own.batch_seconds, kMaximumMicroBatchSeconds)));
     }
     Bytes bytes(out.ByteSizeLong());
     out.SerializeToArray(bytes.data(), static_cast<int>(bytes.size()));
@@ -115,6 +116,7 @@ ProgressRecord decode_progress(ByteView bytes, const PeerId& owner) {
     progress.attempt =
         static_cast<unsigned>(checked(owner, "attempt", std::uint64_t{in.attempt()}, kMaximumAttempt));
     progress.swarm_size = checked(owner, "size of the swarm", in.swarm_size(), kMaximumSwarmSize);
+    progress.batch_seconds = checked(owner, "time of a batch", in.batch_seconds(), kMaximumMicroBatchSeconds);
     return record;
 }
 

@@ -37,8 +37,6 @@ Trainer::Trainer(net::Network& network, Clock& clock, Averager& averager, Progre
       companions_(!settings_.in_groups),
       role_(network.self(), static_cast<double>(value(settings_.target_batch_size)),
             settings_.delayed ? Overlap::delayed : Overlap::none) {
-    // Without a history there is no quorum to wait for, and no doubt that would matter.
-    if (settings_.in_groups) settings_.lost_quorum_timeout = Duration::zero();
     // A state is the parameters, the optimizer's moments and a little more; a donor that offers far more is
     // refused before memory is spent on it.
     constexpr std::size_t kCopies = 16, kMore = std::size_t{64} << 20;
@@ -99,8 +97,8 @@ awaitable<void> Trainer::train() {
 
 awaitable<void> Trainer::take_steps() {
     while (step_ < settings_.last_step) {
-        if (needs_state() && may_catch_up()) {
-            co_await catch_up(progress_.view().step);
+        if (may_catch_up()) {
+            co_await catch_up();
         } else if (needs_state() || (chasing_ && has_rival())) {
             co_await synchronise();
         } else if (candidate_ && has_rival()) {
@@ -116,7 +114,8 @@ awaitable<void> Trainer::take_steps() {
 }
 
 awaitable<void> Trainer::accumulate() {
-    return micro_batch(current_);
+    const bool is_full_without_us = co_await others_fill_the_batch();
+    if (!is_full_without_us) co_await micro_batch(current_);
 }
 
 awaitable<void> Trainer::micro_batch(Accumulated& place) {
@@ -243,8 +242,6 @@ awaitable<void> Trainer::average() {
     request.weight =
         std::min(static_cast<double>(value(current_.samples)), maximum_weight(settings_.target_batch_size));
     request.excluded = excluded_;
-    request.needs_quorum = !settings_.in_groups;
-    request.small_tail = settings_.in_groups ? mine.size() / 2 : 0;  // the parameters (group_compute.h)
     request.expected = [weak = weak_from_this()] {
         const auto self = weak.lock();
         return self ? self->expected() : std::vector<ExpectedPeer>();
@@ -261,6 +258,7 @@ awaitable<void> Trainer::average() {
         const auto self = weak.lock();
         return !self || self->is_quorum_lost() || self->is_called_away();
     };
+    if (settings_.in_groups) adapt_to_groups(request);
     Verdict verdict;
     try {
         verdict = co_await run_round(std::move(request));
@@ -285,6 +283,7 @@ awaitable<void> Trainer::average() {
             on_failed(verdict);
             break;
         case Verdict::Outcome::cut_off:
+            if (settings_.in_groups) co_await leave_group(verdict);
             on_cut_off(verdict);
             break;
     }
@@ -317,7 +316,7 @@ void Trainer::on_failed(const Verdict& verdict) {
 
 void Trainer::on_cut_off(const Verdict& verdict) {
     const bool wants_members = verdict.contributors.empty() || averager_.in_doubt();
-    if (!wants_members)
+    if (!wants_members || settings_.in_groups)
         no_quorum_since_.reset();
     else if (is_quorum_lost() && !is_behind() && !has_rival())
         go_on_without();

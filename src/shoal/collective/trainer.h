@@ -48,9 +48,14 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     bool has_rival() const { return rival().has_value(); }
     bool needs_state() { return is_behind() || has_diverged() || is_lost_ahead(); }
     std::vector<PeerId> donors(Step step, bool diverged) const;
-    bool may_catch_up() const;
-    awaitable<void> catch_up(Step step);
     static awaitable<StatePointer> snapshot(std::weak_ptr<Trainer> weak);
+
+    // --- averaging in groups (trainer_groups.cpp) ---
+    bool may_catch_up() const;
+    awaitable<void> catch_up();
+    awaitable<bool> others_fill_the_batch();
+    void adapt_to_groups(RoundRequest& request);
+    awaitable<void> leave_group(const Verdict& verdict);
 
     // --- steps taken after the others (trainer_replay.cpp) ---
     std::vector<PeerId> replay_donors() const;

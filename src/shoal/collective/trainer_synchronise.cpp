@@ -64,27 +64,6 @@ std::vector<PeerId> Trainer::donors(Step step, bool diverged) const {
     return chosen;
 }
 
-/// Where the swarm averages in groups, a state that is a few steps old is as good as any: what its group
-/// holds replaces most of it at once.
-bool Trainer::may_catch_up() const {
-    constexpr std::int64_t kFew = 16;
-    return settings_.in_groups && training_ && value(progress_.view().step) - value(step_) <= kFew;
-}
-
-/// Takes this peer's state for that of a later step, and the samples of the current one for lost.
-awaitable<void> Trainer::catch_up(Step step) {
-    const Turn::Guard guard = co_await turn_.take();
-    auto state = std::make_shared<State>(*co_await compute_.snapshot(step_));
-    state->step = step;
-    co_await compute_.load(std::move(state));
-    step_ = step;
-    digest_ = co_await compute_.digest();
-    empty_accumulator();
-    averager_.forget_doubt();
-    no_quorum_since_.reset();
-    report();
-}
-
 /// Downloads the swarm's state once. Returns false if that failed: then the swarm is judged anew after a
 /// pause.
 awaitable<bool> Trainer::synchronise() {

@@ -87,6 +87,7 @@ struct LocalCompute::Worker {
     std::span<float> shared_parameters();
     std::vector<StatePart> shared_parts();
     std::vector<StateSection> copy_sections();
+    bool fits(const State& state);
     void load(const State& state);
     Fingerprint digest();
     void remember();
@@ -244,14 +245,22 @@ std::vector<StateSection> LocalCompute::Worker::copy_sections() {
     return sections;
 }
 
+bool LocalCompute::Worker::fits(const State& state) {
+    const auto is_like = [](const StateSection& section, const std::string& name, std::size_t size) {
+        return section.name == name && section.values.size() == size && all_finite(section.values);
+    };
+    const auto& sections = state.sections;
+    const auto parts = shared_parts();
+    if (sections.size() != parts.size() + 1) return false;
+    if (!is_like(sections[0], kParametersSection, shared_parameters().size())) return false;
+    for (std::size_t i = 0; i < parts.size(); ++i)
+        if (!is_like(sections[i + 1], "optimizer/" + std::string(parts[i].name), parts[i].values.size()))
+            return false;
+    return true;
+}
+
 void LocalCompute::Worker::load(const State& state) {
-    const auto own = copy_sections();
-    bool fits = own.size() == state.sections.size();
-    for (std::size_t i = 0; fits && i < own.size(); ++i)
-        fits = own[i].name == state.sections[i].name &&
-               own[i].values.size() == state.sections[i].values.size() &&
-               all_finite(state.sections[i].values);
-    if (!fits)
+    if (!fits(state))
         throw Error(ErrorKind::corrupted,
                     "a state does not fit this run's model and optimizer, or holds what is not finite");
     std::copy(state.sections[0].values.begin(), state.sections[0].values.end(), shared_parameters().begin());
@@ -369,6 +378,10 @@ awaitable<LocalCompute::Held> LocalCompute::held_state() {
 awaitable<void> LocalCompute::load(StatePointer state) {
     auto job = [worker = worker_, state = std::move(state)] { worker->load(*state); };
     co_await offload(compute_thread(), std::move(job));
+}
+
+void LocalCompute::renumber(Step step) {
+    asio::post(compute_thread(), [worker = worker_, step] { worker->step = step; });
 }
 
 awaitable<double> LocalCompute::held_out_loss() {

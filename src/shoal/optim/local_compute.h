@@ -61,6 +61,7 @@ class LocalCompute final : public collective::Compute {
     awaitable<Fingerprint> digest() override;
     awaitable<collective::StatePointer> snapshot(Step step) override;
     awaitable<void> load(collective::StatePointer state) override;
+    void renumber(Step step) override;
     awaitable<double> held_out_loss() override;
 
     struct Held {

@@ -35,6 +35,7 @@ class GatedCompute final : public collective::Compute, public collective::Traini
     awaitable<Fingerprint> digest() override { return compute_.digest(); }
     awaitable<collective::StatePointer> snapshot(Step step) override { return compute_.snapshot(step); }
     awaitable<void> load(collective::StatePointer state) override { return compute_.load(std::move(state)); }
+    void renumber(Step step) override { compute_.renumber(step); }
     awaitable<double> held_out_loss() override { return compute_.held_out_loss(); }
 
   private:

@@ -372,8 +372,10 @@ void Loader::check_groups() {
         problem_at("averaging.group_size", "[averaging] group_size " + what);
     };
     if (averaging.group_size == 1) problem("1 would average nothing; 0 averages all together");
-    if (2 * averaging.group_size > averaging.maximum_group)
-        problem("is more than half of maximum_group: groups are drawn, and some are larger than others");
+    if (3 * averaging.group_size > averaging.maximum_group)
+        problem(
+            "is more than a third of maximum_group: groups are drawn, some are larger than others, and "
+            "all may be 1.7 times as large until the swarm falls into more");
     if (averaging.delayed) problem("does not go together with delayed = true");
     if (definition_.local_updates.batch_size > 0) problem("does not go together with [local_updates]");
     if (!averaging.small_codec.empty() && averaging.small_codec != "fp32")

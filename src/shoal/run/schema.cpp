@@ -252,7 +252,7 @@ void add_step_fields(std::vector<Field>& all) {
         .add("choose_roles", &AveragingSection::choose_roles, shared, anything(),
              "true: a peer computes nothing, and only takes results, while the others make more steps "
              "without what its line would have to carry; false: everybody computes")
-        .add("group_size", &AveragingSection::group_size, shared, between(0, 32),
+        .add("group_size", &AveragingSection::group_size, shared, between(0, 21),
              "the swarm averages in groups of about so many peers, which change from step to step; 0: all "
              "together, which ends at maximum_group peers")
         .add("delayed", &AveragingSection::delayed, shared, anything(),

@@ -31,6 +31,7 @@ std::string agreement(const Progress& peer, const SwarmReport& report) {
         return fmt::format("silent for {:.0f} s", silent->second);
     if (peer.role == collective::Role::auxiliary) return "-";
     if (!peer.training) return "loading";
+    if (report.is_sample && peer.step == report.view.step) return "-";
     if (peer.step != report.view.step) {
         const std::int64_t behind = value(report.view.step) - value(peer.step);
         return behind > 0 ? fmt::format("{} behind", behind) : fmt::format("{} ahead", -behind);
@@ -68,9 +69,15 @@ std::string to_table(const SwarmReport& report) {
         report.peers.begin(), report.peers.end(),
         [&report](const Progress& peer) { return peer.training && !report.silent.contains(peer.peer); });
     std::string text = fmt::format(
-        "run {}: step {}, {} samples towards the next, {:.1f} samples/s, {} peer{} ({} training)\n",
-        report.run, value(report.view.step), value(report.view.samples), report.view.samples_per_second,
-        report.peers.size(), report.peers.size() == 1 ? "" : "s", training);
+        "run {}: averages in groups; about {} peers at about step {}, of which these are a sample, up to "
+        "half "
+        "a minute old\n",
+        report.run, report.view.peers, value(report.view.step));
+    if (!report.is_sample)
+        text = fmt::format(
+            "run {}: step {}, {} samples towards the next, {:.1f} samples/s, {} peer{} ({} training)\n",
+            report.run, value(report.view.step), value(report.view.samples), report.view.samples_per_second,
+            report.peers.size(), report.peers.size() == 1 ? "" : "s", training);
     text += fmt::format("{:<24} {:<8} {:<9} {:>8} {:>6} {:>9} {:>8} {:>9} {:>9}  {}\n", "name", "peer",
                         "role", "step", "share", "samples/s", "loss", "sent", "received", "state");
     for (const Progress& peer : report.peers) {
@@ -92,6 +99,7 @@ std::string to_json(const SwarmReport& report) {
     whole["run"] = report.run;
     whole["time"] = static_cast<double>(report.time.time_since_epoch().count()) / 1000;
     whole["step"] = value(report.view.step);
+    whole["sample_of"] = report.is_sample ? ordered_json(report.view.peers) : ordered_json(nullptr);
     whole["samples"] = value(report.view.samples);
     whole["samples_per_second"] = finite(report.view.samples_per_second);
     whole["peers"] = ordered_json::array();
@@ -137,14 +145,34 @@ awaitable<void> SwarmObserver::start(Duration patience) {
                     "no bootstrap address answers (" + (causes.empty() ? "no word in time" : causes) + ")");
     }
     if (run_.empty()) co_await find_run(deadline);
+    // Whether a run averages in groups only its file says, and there may be none: so we listen in both ways.
+    constexpr std::size_t kAnySize = 2;
+    tracker_ = listen_to(0);
+    census_ = listen_to(kAnySize);
+    co_await tracker_->start();
+    co_await census_->start();
+    co_await until_complete(deadline);
+    co_await until_heard_anew();
+}
+
+std::shared_ptr<collective::ProgressTracker> SwarmObserver::listen_to(std::size_t group_size) {
     collective::ProgressSettings settings;
     settings.run = run_;
     settings.target_batch_size = Samples{1};  // only a peer that trains needs to know when a batch is full
-    tracker_ = collective::make_progress_tracker(node_.network(), node_.directory(), node_.clock(),
-                                                 std::move(settings), node_.log());
-    co_await tracker_->start();
-    co_await until_complete(deadline);
-    co_await until_heard_anew();
+    settings.group_size = group_size;
+    return collective::make_progress_tracker(node_.network(), node_.directory(), node_.clock(),
+                                             std::move(settings), node_.log());
+}
+
+/// Of a run in groups nobody hears all: the census has some of them.
+void SwarmObserver::add_sample(SwarmReport& result) const {
+    const bool is_other = !result.peers.empty() || !census_;
+    if (is_other) return;
+    result.peers = census_->peers();
+    std::erase_if(result.peers, [&](const Progress& peer) { return peer.peer == node_.id(); });
+    if (result.peers.empty()) return;
+    result.is_sample = true;
+    result.view = census_->view();
 }
 
 /// Notes whose words are new.
@@ -229,11 +257,13 @@ awaitable<void> SwarmObserver::until_complete(TimePoint deadline) {
     std::size_t known = 0;
     while (clock.now() < std::min(quiet, deadline)) {
         awaitable<void> changing = tracker_->changed().wait();
-        co_await shoal::detail::ends_in_time(clock, std::min(quiet, deadline), std::move(changing));
+        const TimePoint look_at = std::min({quiet, deadline, clock.now() + 100ms});  // at the census
+        co_await shoal::detail::ends_in_time(clock, look_at, std::move(changing));
         const std::size_t count = report().peers.size();
         if (count > known) quiet = clock.now() + 700ms;
         known = std::max(known, count);
     }
+    if (known > 0 && !report().is_sample) census_.reset();
     if (known > 0) co_return;
     const bool is_served = co_await is_served_here(deadline);
     if (!is_served)
@@ -249,7 +279,9 @@ SwarmReport SwarmObserver::report() {
     result.view = tracker_->view();
     result.peers = tracker_->peers();
     std::erase_if(result.peers, [&](const Progress& peer) { return peer.peer == node_.id(); });
+    add_sample(result);
     for (const Progress& peer : result.peers) {
+        if (result.is_sample) break;  // it is said seldom
         const double silent_for = silence(peer);
         if (!peer.training || silent_for <= silence_allowed(peer)) continue;
         result.silent[peer.peer] = silent_for;
@@ -264,6 +296,7 @@ SwarmReport SwarmObserver::report() {
 
 awaitable<void> SwarmObserver::stop() {
     if (tracker_) co_await tracker_->stop();
+    if (census_) co_await census_->stop();
 }
 
 }  // namespace shoal::run

@@ -18,6 +18,9 @@ struct SwarmReport {
     /// Seconds for which a peer has said nothing, of those that should have long ago: dead, frozen, or cut
     /// off. Their records live on for half a minute.
     std::map<PeerId, double> silent;
+    /// The run averages in groups: these are a sample of some view.peers peers, as its census holds it; its
+    /// states are not compared, and it may be half a minute old.
+    bool is_sample = false;
 };
 
 /// How long a peer that trains may say nothing before it counts as silent: it reports after each
@@ -61,10 +64,14 @@ class SwarmObserver {
     awaitable<void> find_run(TimePoint deadline);
     awaitable<bool> is_served_here(TimePoint deadline);
     awaitable<void> until_complete(TimePoint deadline);
+    std::shared_ptr<collective::ProgressTracker> listen_to(std::size_t group_size);
+    void add_sample(SwarmReport& result) const;
 
     Node& node_;
     std::string run_;
     std::shared_ptr<collective::ProgressTracker> tracker_;
+    std::shared_ptr<collective::ProgressTracker>
+        census_;  ///< of a run in groups; none once it is known to be none
     std::map<PeerId, Heard> heard_;
 };
 

@@ -65,8 +65,7 @@ void Invariants::on_round(std::size_t node, Step step, const Verdict& verdict) {
     round.verdict = verdict;
     round.node = node;
     const auto [first, is_new] = rounds_.try_emplace(verdict.round, round);
-    if (is_new && !in_groups()) return on_new_round(round);
-    if (is_new) return;
+    if (is_new) return on_new_round(round);
     ++comparisons_;
     if (first->second.verdict.digest != verdict.digest || !same_contributors(first->second.verdict, verdict))
         violations_.push_back(
@@ -94,10 +93,18 @@ void Invariants::count_samples(const Round& round, const Contributor& contributo
     for (const std::uint64_t sample : *samples) {
         const auto [before, is_new] = used_.try_emplace(sample, round.step);
         if (is_new) continue;
-        of_one_history(fmt::format("a sample of peer {} stands behind step {} and step {}",
-                                   contributor.peer.short_name(), value(before->second), value(round.step)));
+        twice(fmt::format("a sample of peer {} stands behind step {} and step {}",
+                          contributor.peer.short_name(), value(before->second), value(round.step)));
         return;
     }
+}
+
+/// In groups there are as many histories as peers, and yet no sample counts in two.
+void Invariants::twice(std::string violation) {
+    if (in_groups())
+        violations_.push_back(std::move(violation));
+    else
+        of_one_history(std::move(violation));
 }
 
 void Invariants::of_one_history(std::string violation) {

@@ -6,8 +6,7 @@
 //   nobody fails      no peer's training ends with an error, no Compute is used in a way it forbids
 //
 // Where the swarm averages in groups there are as many histories as peers: digests are compared within a
-// round only, and what a peer has contributed to a round of which it did not learn the verdict may count
-// again in the next one.
+// round only. Nothing counts twice there either.
 //
 // That nobody waits for ever and that progress resumes is the explorer's to see (explorer.h).
 //
@@ -64,6 +63,7 @@ class Invariants {
     void on_new_round(const Round& round);
     void count_samples(const Round& round, const collective::Contributor& contributor);
     void of_one_history(std::string violation);
+    void twice(std::string violation);
     std::string name(std::size_t node) const;
     bool in_groups() const { return swarm_.settings.group_size > 0; }
 

@@ -195,6 +195,11 @@ awaitable<void> QuadraticCompute::load(StatePointer state) {
     co_return;
 }
 
+void QuadraticCompute::renumber(Step step) {
+    if (busy_) violations_->push_back("two calls of Compute at a time");
+    step_ = step;
+}
+
 awaitable<double> QuadraticCompute::held_out_loss() {
     if (!has_held_out_data) co_return std::numeric_limits<double>::quiet_NaN();
     constexpr std::uint64_t kFirst = std::uint64_t{1} << 50U;

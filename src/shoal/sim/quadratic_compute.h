@@ -61,6 +61,7 @@ class QuadraticCompute final : public collective::Compute {
     awaitable<Fingerprint> digest() override { co_return fingerprint_now(); }
     awaitable<collective::StatePointer> snapshot(Step step) override;
     awaitable<void> load(collective::StatePointer state) override;
+    void renumber(Step step) override;
     awaitable<double> held_out_loss() override;
 
     Fingerprint fingerprint_now() const;

@@ -11,6 +11,7 @@ namespace {
 
 constexpr double kMegabyte = 1e6;
 constexpr double kVarianceTolerance = 0.1;  ///< the formula is a mean over all partitions
+constexpr double kMeasuredSteps = 0.8, kMixedPeers = 0.7;
 constexpr double kProtocolOverhead = 0.15;  ///< above the ideal time of an averaging
 
 double median_of(const std::vector<StepSummary>& steps, double StepSummary::* figure) {
@@ -114,7 +115,8 @@ VarianceLeft variance_left_in(const ScenarioResult& result) {
     std::size_t most = 0;
     for (const StepSummary& step : result.steps) most = std::max(most, step.mixed_peers);
     for (const StepSummary& step : result.steps) {
-        // Some of the last step's rounds were under way when the scenario ended.
+        // Some of the last step's rounds were under way when the scenario ended. That this leaves enough
+        // steps is demanded beside (demand_of_scenario).
         if (!(step.variance_before > 0) || 2 * step.mixed_peers < most) continue;
         ++mean.steps;
         mean.seen += step.variance_after / step.variance_before;
@@ -124,6 +126,14 @@ VarianceLeft variance_left_in(const ScenarioResult& result) {
     mean.seen /= steps;
     mean.expected /= steps;
     return mean;
+}
+
+double median_mixed(const ScenarioResult& result) {
+    std::vector<double> mixed;
+    for (const StepSummary& step : result.steps) mixed.push_back(static_cast<double>(step.mixed_peers));
+    if (mixed.empty()) return 0;
+    std::sort(mixed.begin(), mixed.end());
+    return mixed[mixed.size() / 2];
 }
 
 std::string variance_lines(const Scenario& scenario, const ScenarioResult& result) {
@@ -253,6 +263,13 @@ void demand_of_scenario(const Scenario& scenario, const ScenarioResult& result, 
     demands.demand_at_least("last step, as a share of the time", last / result.virtual_seconds, 0.9);
     if (scenario.group_size > 0) {
         const VarianceLeft left = variance_left_in(result);
+        demands.demand_at_least(
+            "steps whose variance was measured, as a share of all",
+            static_cast<double>(left.steps) / std::max<double>(1, static_cast<double>(result.steps.size())),
+            kMeasuredSteps);
+        demands.demand_at_least("peers that mixed in a step, as a share of all (median)",
+                                median_mixed(result) / static_cast<double>(scenario.peer_count()),
+                                kMixedPeers);
         demands.demand_at_most("variance that a step leaves, against (r-1)/(N-1)",
                                left.expected > 0 ? left.seen / left.expected : 0, 1 + kVarianceTolerance);
     }

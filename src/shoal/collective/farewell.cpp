@@ -1,0 +1,71 @@
+#include "shoal/collective/farewell.h"
+
+#include <utility>
+
+#include "shoal/base/error.h"
+
+namespace shoal::collective {
+
+using namespace std::chrono_literals;
+
+Farewell::Farewell(net::Network& network, Clock& clock, const std::string& run, Log log)
+    : network_(network),
+      clock_(clock),
+      service_(run + "/groups"),
+      log_(std::move(log)),
+      tasks_(network.executor()) {}
+
+void Farewell::start(Hear hear) {
+    hear_ = std::move(hear);
+    network_.serve(service_, [weak = weak_from_this()](net::StreamPointer stream) {
+        return listen(weak, std::move(stream));
+    });
+}
+
+void Farewell::end() {
+    network_.serve(service_, {});
+    hear_ = {};
+    tasks_.cancel();
+}
+
+bool Farewell::tell(const PeerId& peer, Step left, const Bytes& words) {
+    late_[peer] = left;
+    const bool connected = network_.is_connected(peer);
+    if (connected) tasks_.spawn(try_to_tell(shared_from_this(), peer, words));
+    return connected;
+}
+
+void Farewell::tell_again(Step step, const Bytes& words) {
+    constexpr std::int64_t kSteps = 6;
+    std::erase_if(late_, [step](const auto& one) { return value(one.second) + kSteps < value(step); });
+    for (const auto& [peer, left] : late_)
+        if (network_.is_connected(peer)) tasks_.spawn(try_to_tell(shared_from_this(), peer, words));
+}
+
+awaitable<void> Farewell::try_to_tell(std::shared_ptr<Farewell> self, PeerId peer, Bytes words) {
+    try {
+        awaitable<void> telling = write(self, peer, std::move(words));
+        co_await with_deadline(self->clock_, self->clock_.now() + 10s, std::move(telling),
+                               "telling that this peer has gone on");
+    } catch (const Error& error) {
+        if (error.kind() == ErrorKind::cancelled) throw;
+        self->log_.debug(error.what());
+    }
+}
+
+awaitable<void> Farewell::write(std::shared_ptr<Farewell> self, PeerId peer, Bytes words) {
+    std::string service = self->service_;
+    const net::StreamPointer stream = co_await self->network_.open(peer, std::move(service));
+    co_await stream->write(words, ByteView());
+    stream->finish();
+}
+
+awaitable<void> Farewell::listen(std::weak_ptr<Farewell> weak, net::StreamPointer stream) {
+    std::optional<net::Message> message = co_await stream->read();
+    const auto self = weak.lock();
+    if (!message || !self || !self->hear_) co_return;
+    if (!self->paces_[stream->peer()].may_look(self->clock_.now())) co_return;
+    self->hear_(decode_progress(message->control, stream->peer()));
+}
+
+}  // namespace shoal::collective
