@@ -37,7 +37,8 @@ bool Farewell::tell(const PeerId& peer, Step left, const Bytes& words) {
 
 void Farewell::tell_again(Step step, const Bytes& words) {
     constexpr std::int64_t kSteps = 6;
-    std::erase_if(late_, [step](const auto& one) { return value(one.second) + kSteps < value(step); });
+    const std::int64_t oldest = value(step) - kSteps;
+    std::erase_if(late_, [oldest](const auto& one) { return value(one.second) < oldest; });
     for (const auto& [peer, left] : late_)
         if (network_.is_connected(peer)) tasks_.spawn(try_to_tell(shared_from_this(), peer, words));
 }

@@ -9,15 +9,39 @@ namespace shoal::collective {
 
 using namespace std::chrono_literals;
 
+namespace {
+
+/// The number that most say; of equally many the smaller, 0 if there is none.
+std::uint32_t most_frequent(const std::map<std::uint32_t, std::size_t>& votes) {
+    std::uint32_t groups = 0;
+    std::size_t most = 0;
+    for (const auto& [number, count] : votes)
+        if (number > 0 && count > most) groups = number, most = count;
+    return groups;
+}
+
+}  // namespace
+
+void GroupMeasures::set_groups(const std::map<PeerId, Progress>& sample) {
+    std::map<std::uint32_t, std::size_t> votes;
+    for (const auto& [peer, progress] : sample) ++votes[progress.groups];
+    groups_ = most_frequent(votes);
+}
+
+/// Peers whose own estimates lie on both sides of a limit must not draw different groups for long: what most
+/// members say counts, and each holds it against its own estimate again (number_of_groups).
 void GroupMeasures::learn_size(const StepGroup& group, const GroupCensus& census,
                                const std::function<bool(const PeerId&)>& doubted) {
     std::vector<double> claims;
+    std::map<std::uint32_t, std::size_t> votes{{group.groups, 1}};
     std::size_t members = 1 + group.gone.size();
     for (const Progress& peer : group.book.peers()) {
         if (peer.peer == group.book.own().peer || doubted(peer.peer)) continue;
         claims.push_back(peer.swarm_size);
+        ++votes[peer.groups];
         ++members;
     }
+    groups_ = most_frequent(votes);
     if (census.has_been_read()) claims.push_back(census.size());
     size_ = next_size_estimate(size_, claims, members, group.groups);
 }

@@ -2,7 +2,9 @@
 // they take for a batch.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 
 #include "shoal/collective/group_census.h"
@@ -14,6 +16,11 @@ class GroupMeasures {
   public:
     double size() const { return size_; }
     void set_size(double size) { size_ = size; }
+
+    /// Into how many groups most of those whom this peer has heard of have the swarm fall; 0: nobody has
+    /// said.
+    std::uint32_t groups() const { return groups_; }
+    void set_groups(const std::map<PeerId, Progress>& sample);
 
     /// A step is over: learns from what the members of its group said, from how many they were, and from the
     /// census, which is one claim among those.
@@ -39,6 +46,7 @@ class GroupMeasures {
     double seconds_by_speeds(const StepGroup& group, Samples whole_batch) const;
 
     double size_ = 1;           ///< peers, this one included
+    std::uint32_t groups_ = 0;  ///< 0: unknown
     double batch_seconds_ = 0;  ///< 0: unknown
 };
 

@@ -265,7 +265,7 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
     }
 
     std::unique_ptr<StepGroup> begin(Step step) {
-        groups_ = number_of_groups(measures_.size(), settings_.group_size, groups_);
+        groups_ = number_of_groups(measures_.size(), settings_.group_size, measures_.groups());
         auto group = std::make_unique<StepGroup>(step, groups_, own_.peer, settings_, promises_);
         group->begun = clock_.now();
         Progress own = own_;
@@ -335,6 +335,7 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
         ProgressRecord record;
         record.progress = own_;
         record.progress.swarm_size = measures_.size();
+        record.progress.groups = groups_;
         record.progress.batch_seconds = seconds(measures_.batch_time());
         record.sequence = numbers_.next(clock_.wall_now());
         return record;
@@ -400,6 +401,7 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
         questions.doubted = [this](const PeerId& peer) { return doubts(peer); };
         questions.looked = [this] {
             if (!here_) measures_.set_size(census().size());
+            if (!here_) measures_.set_groups(census().sample());
             if (has_reported_ && !own_.training && census().wants_us())
                 tasks_.spawn(publish(shared_from_this(), census().own_key()));
             changed.notify();

@@ -42,6 +42,7 @@ struct Progress {
     bool waiting = false;
     unsigned attempt = 0;      ///< of the step's round: which try it waits for, or would wait for
     double swarm_size = 0;     ///< where the swarm averages in groups: its estimate of the peers in it
+    std::uint32_t groups = 0;  ///< likewise: into how many it falls; 0: unknown
     double batch_seconds = 0;  ///< likewise: how long a group takes to gather a batch; 0: unknown
 };
 

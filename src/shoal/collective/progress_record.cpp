@@ -4,6 +4,8 @@
 #include <cmath>
 #include <shoal/proto/progress.pb.h>
 
+#include "shoal/collective/group_partition.h"
+
 namespace shoal::collective {
 
 namespace {
@@ -73,6 +75,7 @@ Bytes encode_progress(const ProgressRecord& record) {
         out.set_waiting(own.waiting);
         out.set_attempt(std::min(own.attempt, kMaximumAttempt));
         out.set_swarm_size(static_cast<float>(brought_into(own.swarm_size, kMaximumSwarmSize)));
+        out.set_groups(own.groups);
         out.set_batch_seconds(static_cast<float>(brought_into(own.batch_seconds, kMaximumMicroBatchSeconds)));
     }
     Bytes bytes(out.ByteSizeLong());
@@ -116,6 +119,8 @@ ProgressRecord decode_progress(ByteView bytes, const PeerId& owner) {
     progress.attempt =
         static_cast<unsigned>(checked(owner, "attempt", std::uint64_t{in.attempt()}, kMaximumAttempt));
     progress.swarm_size = checked(owner, "size of the swarm", in.swarm_size(), kMaximumSwarmSize);
+    progress.groups = static_cast<std::uint32_t>(
+        checked(owner, "number of groups", std::uint64_t{in.groups()}, kMostGroups));
     progress.batch_seconds = checked(owner, "time of a batch", in.batch_seconds(), kMaximumMicroBatchSeconds);
     return record;
 }

@@ -400,6 +400,7 @@ void Trainer::drop_samples() {
 
 void Trainer::empty_accumulator() {
     drop_samples();
+    carries_ = false;
     attempt_ = 0;
     failures_ = 0;
     must_compute_ = false;

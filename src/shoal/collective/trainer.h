@@ -155,8 +155,9 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
 
     // Of the current step.
     Accumulated current_;
-    Accumulated ahead_;  ///< computed during a round, for the step after it (TrainingSettings::delayed)
-    bool held_ = false;  ///< micro-batches are kept apart in compute_ (Compute::hold)
+    Accumulated ahead_;     ///< computed during a round, for the step after it (TrainingSettings::delayed)
+    bool carries_ = false;  ///< samples of an earlier step, whose round it has missed (trainer_groups.cpp)
+    bool held_ = false;     ///< micro-batches are kept apart in compute_ (Compute::hold)
     bool round_is_over_ = false;
     bool is_decided_ = false;  ///< the newest round is averaged
     unsigned attempt_ = 0;

@@ -44,6 +44,7 @@ awaitable<void> Trainer::catch_up() {
     step_ = target;
     empty_accumulator();
     current_ = kept;
+    carries_ = value(kept.samples) > 0;
     averager_.forget_doubt();
     no_quorum_since_.reset();
     report();
@@ -54,7 +55,9 @@ awaitable<void> Trainer::catch_up() {
 awaitable<bool> Trainer::others_fill_the_batch() {
     if (!settings_.in_groups || must_compute_ || value(current_.samples) == 0) co_return false;
     const Duration needed = progress_.filled_by_quicker();
-    if (seconds(needed) >= micro_batch_seconds_) co_return false;
+    // Old parameters weigh no more than those of others: who has missed a round brings to the next one what
+    // it has.
+    if (!carries_ && seconds(needed) >= micro_batch_seconds_) co_return false;
     std::function<bool()> over = [this] { return progress_.batch_is_full() || is_called_away(); };
     co_return co_await wait_until(std::move(over), clock_.now() + needed + kSlack);
 }
