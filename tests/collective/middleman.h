@@ -25,8 +25,7 @@ class Middleman {
     /// To the one who listens, or back to the one who dialled.
     enum Way : std::size_t { there, back };
 
-    Middleman(asio::io_context& context, std::uint16_t target)
-        : context_(context), state_(make(context, target)) {
+    Middleman(asio::io_context& context, std::uint16_t target) : state_(make(context, target)) {
         asio::co_spawn(context, accept(state_), asio::detached);
     }
     ~Middleman() {
@@ -137,7 +136,6 @@ class Middleman {
         if (!line->half_open) line->close();
     }
 
-    asio::io_context& context_;
     StatePointer state_;
 };
 
