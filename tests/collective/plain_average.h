@@ -42,7 +42,8 @@ inline std::vector<float> plain_average(const std::vector<WeightedVector>& contr
 }
 
 inline bool same_bits(std::span<const float> a, std::span<const float> b) {
-    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+    // memcmp must not be given the null pointer of an empty span.
+    return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0);
 }
 
 }  // namespace shoal::collective

@@ -367,6 +367,14 @@ TEST_F(LatePeers, AreNotWaitedForLongerThanThat) {
     EXPECT_EQ(patience(), 0);
 }
 
+TEST_F(LatePeers, AreNotWaitedForLongerBecauseTheyClaimToBringMoreThanABatch) {
+    Progress boaster = trainer(4, 5, 250);
+    boaster.samples_per_second = kMaximumSamplesPerSecond;
+    boaster.micro_batch_seconds = 25;
+    tell(boaster, 2);
+    EXPECT_EQ(patience(), 0);
+}
+
 TEST_F(LatePeers, AreNotShutOutByOneThatClaimsToBeFast) {
     const double before = patience();
     Progress boaster = ready(3);

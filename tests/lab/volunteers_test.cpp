@@ -113,16 +113,7 @@ TEST(Volunteers, AreAllInTheReportWithEverySession) {
             seconds += one.at("online_seconds").get<double>();
     EXPECT_GT(seconds, 0);
     EXPECT_NEAR(report.at("dollars").get<double>(), seconds, 0.01);
-    std::size_t checked = 0;
-    for (const nlohmann::json& demand : result.at("demands")) {
-        const std::string what = demand.at("what").get<std::string>();
-        if (what.find("parameters") == std::string::npos && what.find("session") == std::string::npos &&
-            what.find("all steps") == std::string::npos)
-            continue;
-        EXPECT_TRUE(demand.at("met").get<bool>()) << demand;
-        ++checked;
-    }
-    EXPECT_EQ(checked, 3U);
+    expect_met(result, {"parameters", "session", "all steps"}, 3);
     EXPECT_NE(lab.output().find("time to step 20"), std::string::npos) << lab.output();
     EXPECT_GT(std::filesystem::file_size(folder / "result.png"), 1000U);
 }

@@ -6,7 +6,11 @@
 
 namespace shoal::collective {
 
-using namespace std::chrono_literals;
+namespace {
+
+constexpr Duration kPatience = std::chrono::seconds(10);  // with a peer that does not listen, or says nothing
+
+}  // namespace
 
 Farewell::Farewell(net::Network& network, Clock& clock, const std::string& run, Log log)
     : network_(network),
@@ -46,7 +50,7 @@ void Farewell::tell_again(Step step, const Bytes& words) {
 awaitable<void> Farewell::try_to_tell(std::shared_ptr<Farewell> self, PeerId peer, Bytes words) {
     try {
         awaitable<void> telling = write(self, peer, std::move(words));
-        co_await with_deadline(self->clock_, self->clock_.now() + 10s, std::move(telling),
+        co_await with_deadline(self->clock_, self->clock_.now() + kPatience, std::move(telling),
                                "telling that this peer has gone on");
     } catch (const Error& error) {
         if (error.kind() == ErrorKind::cancelled) throw;
@@ -62,9 +66,12 @@ awaitable<void> Farewell::write(std::shared_ptr<Farewell> self, PeerId peer, Byt
 }
 
 awaitable<void> Farewell::listen(std::weak_ptr<Farewell> weak, net::StreamPointer stream) {
-    std::optional<net::Message> message = co_await stream->read();
     const auto self = weak.lock();
-    if (!message || !self || !self->hear_) co_return;
+    if (!self) co_return;
+    const TimePoint deadline = self->clock_.now() + kPatience;
+    const std::optional<net::Message> message =
+        co_await with_deadline(self->clock_, deadline, stream->read(), "waiting for a farewell");
+    if (!message || !self->hear_) co_return;
     if (!self->paces_[stream->peer()].may_look(self->clock_.now())) co_return;
     self->hear_(decode_progress(message->control, stream->peer()));
 }

@@ -325,6 +325,10 @@ std::optional<TimePoint> ProgressBook::end_of_waiting(Step step, TimePoint now) 
     if (!settings_.adaptive_quorum || !full_since_ || !own_step_since_) return std::nullopt;
     constexpr double kShortestBatch = 0.001;
     const double filled_in = std::max(kShortestBatch, seconds(*full_since_ - *own_step_since_));
+    // Whatever a late peer says of itself: nobody brings more than a batch.
+    const auto batch_of = [whole = static_cast<double>(value(target()))](const Progress& peer) {
+        return std::min(peer.micro_batch_seconds * peer.samples_per_second, whole);
+    };
     std::vector<LatePeer> late;
     double ready_speed = 0, batch_speed = 0;
     std::size_t ready = 0, all = 0;
@@ -332,7 +336,7 @@ std::optional<TimePoint> ProgressBook::end_of_waiting(Step step, TimePoint now) 
         if (is_coming(peer, step)) {
             if (!will_come(peer)) return;
             const double until = seconds(reported - *full_since_) + peer.micro_batch_seconds;
-            late.push_back({std::max(0.0, until), peer.micro_batch_seconds * peer.samples_per_second});
+            late.push_back({std::max(0.0, until), batch_of(peer)});
             return;
         }
         if (!peer.training || peer.role == Role::auxiliary || peer.step != step) return;
@@ -346,8 +350,7 @@ std::optional<TimePoint> ProgressBook::end_of_waiting(Step step, TimePoint now) 
             return;
         }
         const double until = seconds(reported - *full_since_) + peer.micro_batch_seconds;
-        const double batch = peer.micro_batch_seconds * peer.samples_per_second;
-        late.push_back({std::max(0.0, until), samples + batch});
+        late.push_back({std::max(0.0, until), samples + batch_of(peer)});
     };
     count(own_, now);
     for (const auto& [peer, entry] : entries_)
