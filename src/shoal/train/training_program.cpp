@@ -1,5 +1,6 @@
 #include "shoal/train/training_program.h"
 
+#include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
 #include <memory>
@@ -77,6 +78,8 @@ class TrainingProgram {
         const auto peer =
             collective::make_training_peer(node_.network(), node_.clock(), node_.averager(), node_.progress(),
                                            compute, transfer, settings, observers_, node_.log());
+        TaskGroup telling(node_.executor());
+        telling.spawn(tell_of_long_steps(*peer));
         std::exception_ptr ending;
         try {
             co_await peer->run(start);
@@ -85,6 +88,8 @@ class TrainingProgram {
         }
         // A signal that ended the training, or comes now, must not cancel what follows.
         co_await asio::this_coro::throw_if_cancelled(false);
+        telling.cancel();
+        co_await run_to_end(telling.settle());
         std::exception_ptr unsaved;
         try {
             co_await run_to_end(leave());
@@ -105,6 +110,22 @@ class TrainingProgram {
         auto nothing = [] {};
         co_await offload(compute_.compute_thread(), std::move(nothing));
         co_await checkpoints_.finish();
+    }
+
+    /// While nothing else is said, how far the step has come: after ten seconds, then seldomer.
+    awaitable<void> tell_of_long_steps(collective::TrainingPeer& peer) {
+        constexpr Duration kFirst = std::chrono::seconds(10), kLongest = std::chrono::seconds(60);
+        Duration pause = kFirst;
+        for (;;) {
+            co_await node_.clock().sleep_for(pause);
+            if (console_.take_spoken()) {
+                pause = kFirst;
+                continue;
+            }
+            const auto target = static_cast<Samples>(node_.definition().run.target_batch_size);
+            Console::say(Console::on_the_way(node_.progress().view(), peer.step(), target));
+            pause = std::min(2 * pause, kLongest);
+        }
     }
 
     awaitable<void> say_last_words(Step last) {
