@@ -20,6 +20,7 @@
 #include <map>
 
 #include "shoal/base/error.h"
+#include "shoal/nn/adversary.h"
 #include "shoal/nn/flat_model.h"
 #include "shoal/nn/initialise.h"
 
@@ -92,7 +93,9 @@ class Albert final : public FlatModel {
           vocabulary_(settings.vocabulary_size),
           positions_(settings.sequence_length),
           dropout_(settings.dropout),
+          adversary_(settings.adversary),
           dropout_random_(at::make_generator<at::CPUGeneratorImpl>(settings.seed)) {
+        nn::check(adversary_);
         build(settings.seed);
     }
 
@@ -152,8 +155,18 @@ class Albert final : public FlatModel {
     }
 
     at::Tensor loss(const data::Batch& batch, bool training) override {
+        if (adversary_.radius == 0) return loss_at(at::Tensor(), batch, training);
+        const auto perturbed = [&](const at::Tensor& perturbation) {
+            return loss_at(perturbation, batch, training);
+        };
+        return perturbed(find_perturbation(
+            adversary_, {batch.samples, batch.sequence_length, sizes_.embedding}, perturbed));
+    }
+
+    /// @param perturbation  of the embedded words, [n, length, embedding]; undefined: none
+    at::Tensor loss_at(const at::Tensor& perturbation, const data::Batch& batch, bool training) {
         const std::int64_t n = batch.samples, length = batch.sequence_length;
-        const at::Tensor hidden = encode(batch, training);
+        const at::Tensor hidden = encode(perturbation, batch, training);
         // Masked tokens: only their rows go through the head, which is as large as the vocabulary.
         rows_ = masked_rows(batch);
         const auto masked = static_cast<std::int64_t>(rows_.places.size());
@@ -173,11 +186,12 @@ class Albert final : public FlatModel {
     }
 
     /// Hidden states, [n * length, hidden].
-    at::Tensor encode(const data::Batch& batch, bool training) {
+    at::Tensor encode(const at::Tensor& perturbation, const data::Batch& batch, bool training) {
         const std::int64_t n = batch.samples, length = batch.sequence_length;
         at::Tensor x = at::embedding(words_, as_tensor(batch.tokens, {n, length}, "tokens")) +
                        at::embedding(segments_, as_tensor(batch.segments, {n, length}, "segments")) +
                        places_.narrow(0, 0, length);
+        if (perturbation.defined()) x = x + perturbation;
         x = dropped(embedding_norm_(x.view({n * length, sizes_.embedding})), training);
         x = embedding_to_hidden_(x);
         // One matrix product for query, key and value; joined here, outside the loop over layers, because the
@@ -260,6 +274,7 @@ class Albert final : public FlatModel {
     Sizes sizes_;
     std::int64_t vocabulary_, positions_;
     double dropout_;
+    AdversarySettings adversary_;
     at::Generator dropout_random_;
     MaskedRows rows_;  ///< a member because the backward pass still reads it
     at::Tensor words_, places_, segments_, word_bias_;

@@ -28,6 +28,14 @@ struct SwavSettings {
     std::int64_t queue_from_step = 0;  ///< see Model::set_step()
 };
 
+/// Adversarial training (adversary.h): the loss of a sample is the worst that a perturbation of its embedded
+/// words finds.
+struct AdversarySettings {
+    double radius = 0;       ///< of the ball of a sample's perturbation, L2; 0: no adversary
+    double rate = 1;         ///< of a step, in radii
+    std::int64_t steps = 1;  ///< of gradient ascent; each costs about as much as a forward and backward pass
+};
+
 struct ModelSettings {
     /// "albert", "convnet", "resnet", "swav", or the path of a TorchScript file, which ends in .pt
     /// (script_model.h).
@@ -50,6 +58,8 @@ struct ModelSettings {
     std::int64_t heads = 0;
     std::int64_t feedforward_size = 0;
     double dropout = 0;  ///< of the built-in models, in [0, 1); its masks differ from peer to peer
+
+    AdversarySettings adversary;
 
     // ConvNet, ResNet, SwAV
     std::int64_t channels = 0;  ///< required; and the next three for the ConvNet, classes for the ResNet
@@ -115,7 +125,7 @@ class Model {
     /// decides.
     virtual double forward_backward(const data::Batch& batch) = 0;
 
-    /// The mean loss without gradients and without dropout.
+    /// The mean loss without gradients and without dropout; with an adversary, if there is one.
     virtual double evaluate(const data::Batch& batch) = 0;
 
     /// One line for humans: kind, size, number of parameters.

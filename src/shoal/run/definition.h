@@ -43,6 +43,9 @@ struct ModelSection {
     std::string block;           ///< of a ResNet: "basic" or "bottleneck"; empty: by size
     std::string stem;            ///< of a ResNet: "small" or "large"; empty: by size
     double dropout = 0;
+    double adversary_radius = 0;  ///< of the ball in which embedded words are perturbed; 0: no adversary
+    double adversary_rate = 1;    ///< of a step, in radii
+    std::int64_t adversary_steps = 1;
 };
 
 /// Swapped prediction between views of an image (model kind "swav"). The first three: 0 is by size.

@@ -121,7 +121,14 @@ void add_common_fields(std::vector<Field>& all) {
         .add("stem", &ModelSection::stem, shared, or_empty(one_of({"small", "large"})),
              "of a ResNet: small for images below 64 pixels, or large; empty: by size")
         .add("dropout", &ModelSection::dropout, shared, range(Bound::closed, 0, 1, Bound::open),
-             "probability, in [0, 1)");
+             "probability, in [0, 1)")
+        .add("adversary_radius", &ModelSection::adversary_radius, shared,
+             range(Bound::closed, 0, 1e6, Bound::closed),
+             "adversarial training: embedded words of a sample are perturbed this far, for the worst; 0: not")
+        .add("adversary_rate", &ModelSection::adversary_rate, shared,
+             range(Bound::open, 0, 1e6, Bound::closed), "of the adversary's steps, in radii")
+        .add("adversary_steps", &ModelSection::adversary_steps, shared, between(1, 100),
+             "of the adversary; each costs about as much as computing the gradient");
     SectionFields(all, "data", &RunDefinition::data)
         .add("kind", &DataSection::kind, shared,
              one_of({"text", "tokens", "images", "fashion-mnist", "image-folder"}),
@@ -325,6 +332,9 @@ void name_model_kinds(std::vector<Field>& all) {
     const std::map<std::string, std::vector<std::string>> kinds = {
         {"size", {"albert", "convnet", "resnet", "swav"}},
         {"dropout", {"albert", "convnet"}},
+        {"adversary_radius", {"albert"}},
+        {"adversary_rate", {"albert"}},
+        {"adversary_steps", {"albert"}},
         {"vocabulary_size", {"albert"}},
         {"embedding_size", {"albert"}},
         {"hidden_size", {"albert"}},

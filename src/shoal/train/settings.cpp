@@ -73,6 +73,9 @@ nn::ModelSettings model_settings(const run::RunDefinition& definition, const dat
     settings.stem = model.stem;
     settings.swav = swav_settings(definition.swav);
     settings.dropout = model.dropout;
+    settings.adversary.radius = model.adversary_radius;
+    settings.adversary.rate = model.adversary_rate;
+    settings.adversary.steps = model.adversary_steps;
     nn::adopt_shape(settings, shape);
     return settings;
 }
