@@ -200,7 +200,14 @@ TEST(AveragerBlame, who_reaches_nobody_goes_and_not_everybody_else) {
               std::vector<std::uint32_t>{4});
 }
 
-TEST(AveragerBlame, who_alone_complains_of_half_of_the_others_stays_and_of_more_goes) {
+TEST(AveragerBlame, who_complains_of_several_that_nobody_else_complains_of_goes) {
+    std::vector<Observation> seen(16);
+    for (std::uint32_t honest = 0; honest < 7; ++honest) seen[12].blames.push_back({honest, "made up"});
+    EXPECT_EQ(find_culprits(seen, std::vector<bool>(16, false), 0, plan_of(16)).lost,
+              std::vector<std::uint32_t>{12});
+}
+
+TEST(AveragerBlame, a_proposer_that_alone_complains_of_half_of_the_others_stays_and_of_more_goes) {
     std::vector<Observation> seen(5);
     seen[4].blames = {{0, "decides nothing"}, {1, "connection reset"}};
     const std::vector<bool> nobody_silent(5, false);

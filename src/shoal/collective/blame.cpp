@@ -53,9 +53,10 @@ Culprits find_culprits(const std::vector<Observation>& observations, const std::
             const auto degree = std::count_if(links.begin(), links.end(), [member](const Pair& link) {
                 return link.first == member || link.second == member;
             });
-            // Its own word alone, of few others, is more likely true of them.
-            const bool credible =
-                blamed[member] > 0 || 2 * static_cast<std::size_t>(degree) > observations.size() - 1;
+            // The proposer decides on what others have told it, and they may die before they tell: its own
+            // word alone, of few others, is more likely true of them.
+            const bool credible = member != proposer || blamed[member] > 0 ||
+                                  2 * static_cast<std::size_t>(degree) > observations.size() - 1;
             return std::tuple(credible ? degree : 0, blamed[member], member != proposer, member);
         };
         std::size_t worst = 0;

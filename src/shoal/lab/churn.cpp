@@ -165,9 +165,8 @@ class Churn {
     }
 
     static void print(const std::string& what, const Stretch& stretch) {
-        fmt::print("{}: {} steps in {:.0f} s, {:.2f} s a step, {:.1f} samples/s\n", what, stretch.steps,
-                   stretch.seconds,
-                   stretch.seconds / static_cast<double>(std::max<std::int64_t>(1, stretch.steps)),
+        fmt::print("{}: {:.1f} steps in {:.0f} s, {:.2f} s a step, {:.1f} samples/s\n", what, stretch.steps,
+                   stretch.seconds, stretch.seconds / std::max(1.0, stretch.steps),
                    stretch.samples_per_second());
         std::fflush(stdout);
     }

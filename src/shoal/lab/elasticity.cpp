@@ -124,16 +124,25 @@ class Elasticity {
         window.to = window.from + options_.window;
         look_until("the end of a window", options_.window + kEndLimit, elastic_.peers_folder(), look_on,
                    [&] { return wall_seconds() >= window.to; });
+        // What the step under way adds to this window is known when it has been taken.
+        look_until("a step after the window", kEndLimit, elastic_.peers_folder(), look_on,
+                   [&] { return last_step_at(elastic_) > window.to; });
         window.peers = members_[index].size();
         for (const std::size_t peer : members_[index]) window.speed += peers_[peer].speed;
-        window.measured = stretch_between(steps_of(elastic_.logs()), window.from, window.to);
+        window.measured = stretch_within(steps_of(elastic_.logs()), window.from, window.to);
         windows_.push_back(window);
         line_.clear();
-        fmt::print("{:>6} {:>5} {:>9.0f} {:>6} {:>12.1f} {:>9.4f} {:>9.4f} {:>6.3f}  {}\n", windows_.size(),
-                   window.peers, window.speed, window.measured.steps, window.measured.samples_per_step(),
-                   window.measured.steps_per_second(), window.expected_steps_per_second(), window.ratio(),
-                   words_of(change));
+        fmt::print("{:>6} {:>5} {:>9.0f} {:>6.1f} {:>12.1f} {:>9.4f} {:>9.4f} {:>6.3f}  {}\n",
+                   windows_.size(), window.peers, window.speed, window.measured.steps,
+                   window.measured.samples_per_step(), window.measured.steps_per_second(),
+                   window.expected_steps_per_second(), window.ratio(), words_of(change));
         std::fflush(stdout);
+    }
+
+    /// Seconds since 1970.
+    static double last_step_at(const ReplicaSwarm& swarm) {
+        const SwarmSteps taken = steps_of(swarm.logs());
+        return taken.empty() ? 0 : taken.rbegin()->second.time;
     }
 
     std::string words_of(const Change& change) const {
@@ -165,8 +174,8 @@ class Elasticity {
         const bool quick = options_.result.quick;
         const SwarmSteps steps = steps_of(elastic_.logs()), reference = steps_of(fixed_.logs());
         const Follows follows = follow(windows_);
-        const Stretch whole = stretch_between(steps, windows_.front().from, windows_.back().to);
-        const Stretch calm = stretch_between(reference, windows_.front().from, windows_.back().to);
+        const Stretch whole = stretch_within(steps, windows_.front().from, windows_.back().to);
+        const Stretch calm = stretch_within(reference, windows_.front().from, windows_.back().to);
         const double with_changes = whole.samples / possible_samples();
         const double of_fixed = calm.samples_per_second() / sum_of_speeds(peers_);
         const LossComparison losses = compare_losses(steps, reference);

@@ -24,32 +24,17 @@ std::size_t disagreements(const std::vector<const PeerLog*>& logs) {
         std::count_if(digests.begin(), digests.end(), [](const auto& one) { return one.second.size() > 1; }));
 }
 
-Stretch stretch_between(const SwarmSteps& steps, double from, double to) {
-    Stretch result;
-    std::optional<double> first;
-    for (const auto& [step, line] : steps) {
-        if (line.time < from || line.time > to) continue;
-        if (first) {
-            result.samples += line.samples;
-            ++result.steps;
-            result.seconds = line.time - *first;
-        } else {
-            first = line.time;
-        }
-    }
-    return result;
-}
-
 Stretch stretch_within(const SwarmSteps& steps, double from, double to) {
     Stretch result;
     result.seconds = to - from;
     std::optional<double> before;
     for (const auto& [step, line] : steps) {
         if (before && line.time > *before) {
-            const double within = std::min(line.time, to) - std::max(*before, from);
-            if (within > 0) result.samples += line.samples * within / (line.time - *before);
+            const double within = std::max(0.0, std::min(line.time, to) - std::max(*before, from));
+            const double part = within / (line.time - *before);
+            result.samples += part * line.samples;
+            result.steps += part;
         }
-        if (line.time >= from && line.time <= to) ++result.steps;
         before = line.time;
     }
     return result;

@@ -19,19 +19,14 @@ std::size_t disagreements(const std::vector<const PeerLog*>& logs);
 
 /// What was stepped between two moments.
 struct Stretch {
-    double seconds = 0, samples = 0;
-    std::int64_t steps = 0;
+    double seconds = 0, samples = 0, steps = 0;
     double samples_per_second() const { return seconds > 0 ? samples / seconds : 0; }
-    double steps_per_second() const { return seconds > 0 ? static_cast<double>(steps) / seconds : 0; }
-    double samples_per_step() const { return steps > 0 ? samples / static_cast<double>(steps) : 0; }
+    double steps_per_second() const { return seconds > 0 ? steps / seconds : 0; }
+    double samples_per_step() const { return steps > 0 ? samples / steps : 0; }
 };
 
-/// From the first step at or after `from` to the last one at or before `to`, so that whole steps count: the
-/// first one only begins it. Times: seconds since 1970.
-Stretch stretch_between(const SwarmSteps& steps, double from, double to);
-
 /// All of the time from `from` to `to`, whether steps were taken or not: of a step that began before or ended
-/// after, the part of its samples that its time within is of its whole. What no step follows counts nothing,
+/// after, that part counts which its time within is of its whole. What no step follows counts nothing,
 /// so ask when a step after `to` is known.
 Stretch stretch_within(const SwarmSteps& steps, double from, double to);
 
