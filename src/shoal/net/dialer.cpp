@@ -1,9 +1,11 @@
 #include "shoal/net/dialer.h"
 
 #include <asio/redirect_error.hpp>
+#include <openssl/rand.h>
 #include <utility>
 
 #include "shoal/base/error.h"
+#include "shoal/net/lane_table.h"
 
 namespace shoal::net {
 namespace {
@@ -38,6 +40,13 @@ struct Race {
     TaskGroup attempts;
 };
 
+std::uint64_t random_link() {
+    std::uint64_t value = 0;
+    if (RAND_bytes(reinterpret_cast<unsigned char*>(&value), sizeof value) != 1)
+        throw Error(ErrorKind::system, "OpenSSL could not draw random bytes");
+    return value;
+}
+
 std::string in_words(const std::error_code& code) {
     if (code == asio::error::connection_refused) return "connection refused: nothing listens there";
     if (code == asio::error::host_not_found || code == asio::error::host_not_found_try_again)
@@ -62,8 +71,7 @@ awaitable<std::vector<tcp::endpoint>> resolve(Endpoint endpoint) {
     co_return found;
 }
 
-awaitable<Link> connect_and_link(std::shared_ptr<LinkContext> context, tcp::endpoint endpoint,
-                                 std::optional<PeerId> expected) {
+awaitable<tcp::socket> connect_to(tcp::endpoint endpoint) {
     const asio::any_io_executor executor = co_await asio::this_coro::executor;
     tcp::socket socket(executor);
     std::error_code code;
@@ -71,8 +79,50 @@ awaitable<Link> connect_and_link(std::shared_ptr<LinkContext> context, tcp::endp
     if (code == asio::error::operation_aborted)
         throw Error(ErrorKind::cancelled, "the dialling was cancelled");
     if (code) throw Error(ErrorKind::unreachable, in_words(code));
+    co_return socket;
+}
+
+awaitable<void> add_lane(std::shared_ptr<LinkContext> context, tcp::endpoint endpoint, LaneNumber number,
+                         std::vector<std::optional<Link>>& lanes) {
+    const Link& first = *lanes.front();
+    tcp::socket socket = co_await connect_to(endpoint);
+    Link lane = co_await link_as_dialler(context, std::move(socket), first.peer, number);
+    if (lane.agreement.theirs.instance != first.agreement.theirs.instance)
+        throw Error(ErrorKind::refused, "has started anew meanwhile");
+    lanes[number.lane].emplace(std::move(lane));
+}
+
+/// One link of several connections (StripedPipe).
+awaitable<Link> link_by_lanes(std::shared_ptr<LinkContext> context, tcp::socket socket,
+                              tcp::endpoint endpoint, std::optional<PeerId> expected) {
+    const asio::any_io_executor executor = co_await asio::this_coro::executor;
+    LaneNumber number(random_link(), 0, context->far_lanes);
+    std::vector<std::optional<Link>> lanes(number.lanes);
+    Link first = co_await link_as_dialler(context, std::move(socket), expected, number);
+    lanes.front().emplace(std::move(first));
+    TaskGroup others(executor);
+    while (++number.lane < number.lanes) others.spawn(add_lane(context, endpoint, number, lanes));
+    co_await others.join();
+    std::vector<Link> all;
+    for (std::optional<Link>& lane : lanes) all.push_back(std::move(*lane));
+    co_return join_lanes(executor, std::move(all));
+}
+
+awaitable<Link> connect_and_link(std::shared_ptr<LinkContext> context, tcp::endpoint endpoint,
+                                 std::optional<PeerId> expected) {
+    tcp::socket socket = co_await connect_to(endpoint);
+    const bool is_far = context->far_lanes > 1 && round_trip_of(socket) >= context->far_round_trip;
+    if (is_far) {
+        try {
+            co_return co_await link_by_lanes(context, std::move(socket), endpoint, expected);
+        } catch (const Error& error) {
+            // One connection may be all that something in between allows; a refusal stays one.
+            if (error.kind() != ErrorKind::unreachable && error.kind() != ErrorKind::connection_lost) throw;
+        }
+        socket = co_await connect_to(endpoint);
+    }
     try {
-        co_return co_await link_as_dialler(std::move(context), std::move(socket), expected);
+        co_return co_await link_as_dialler(std::move(context), std::move(socket), expected, LaneNumber());
     } catch (const Error& error) {
         // What breaks before the link stands is no lost connection but an unsuitable address.
         if (error.kind() != ErrorKind::connection_lost) throw;

@@ -118,6 +118,9 @@ Bytes serialise(const Greeting& greeting) {
     hello.set_instance(greeting.instance);
     hello.set_stream_window(greeting.stream_window);
     hello.set_maximum_streams(static_cast<std::uint32_t>(greeting.maximum_streams));
+    hello.set_link(greeting.lane.link);
+    hello.set_lane(greeting.lane.lane);
+    hello.set_lanes(greeting.lane.lanes);
     const std::string text = hello.SerializeAsString();
     if (!fits || text.size() > kMaximumHelloBytes) {
         throw Error(
@@ -148,6 +151,9 @@ Greeting parse_greeting(ByteView body) {
         malformed("its window");
     greeting.stream_window = hello.stream_window();
     greeting.maximum_streams = hello.maximum_streams();
+    greeting.lane = LaneNumber(hello.link(), hello.lane(), std::max(hello.lanes(), 1U));
+    if (greeting.lane.lanes > kMaximumLanes || greeting.lane.lane >= greeting.lane.lanes)
+        malformed("its lane");
     return greeting;
 }
 
@@ -198,7 +204,7 @@ awaitable<std::uint64_t> ask_instance(BytePipe& pipe, Greeting ours) {
     co_return theirs.instance;
 }
 
-awaitable<Agreement> greet_as_acceptor(BytePipe& pipe, Greeting ours, Admission admission) {
+awaitable<Agreement> greet_as_acceptor(BytePipe& pipe, const Greeting& ours, Admission admission) {
     FrameReader reader(pipe);
     const FrameHeader header = co_await reader.next();
     Greeting theirs = expect_greeting(header, reader.body());

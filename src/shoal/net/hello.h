@@ -15,7 +15,18 @@
 
 namespace shoal::net {
 
-inline constexpr std::uint32_t kProtocolVersion = 3;
+inline constexpr std::uint32_t kProtocolVersion = 4;
+inline constexpr std::uint32_t kMaximumLanes = 8;
+
+/// Which of the connections that make up a link this is (striped_pipe.h). The dialler says so.
+struct LaneNumber {
+    LaneNumber() = default;
+    LaneNumber(std::uint64_t l, std::uint32_t number, std::uint32_t count)
+        : link(l), lane(number), lanes(count) {}
+    std::uint64_t link = 0;  ///< random, the same for all of them
+    std::uint32_t lane = 0;
+    std::uint32_t lanes = 1;  ///< 1: the connection is a link by itself
+};
 
 /// What one side says in its hello.
 struct Greeting {
@@ -27,6 +38,7 @@ struct Greeting {
     std::uint64_t instance = 0;
     std::size_t stream_window = kMinimumWindow;
     std::size_t maximum_streams = 1;
+    LaneNumber lane;
     bool observer() const { return agreed.empty(); }
 };
 
@@ -59,6 +71,7 @@ awaitable<Agreement> greet_as_dialler(BytePipe& pipe, Greeting ours);
 /// Only asks which instance of a peer is at the other end (Greeting::instance): for a peer that finds its own
 /// key there. Throws as above.
 awaitable<std::uint64_t> ask_instance(BytePipe& pipe, Greeting ours);
-awaitable<Agreement> greet_as_acceptor(BytePipe& pipe, Greeting ours, Admission admission);
+/// `ours` outlives the call.
+awaitable<Agreement> greet_as_acceptor(BytePipe& pipe, const Greeting& ours, Admission admission);
 
 }  // namespace shoal::net

@@ -1,5 +1,6 @@
 #include "shoal/net/link.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "shoal/net/plain_pipe.h"
@@ -36,15 +37,21 @@ awaitable<void> refuse_own_key(std::shared_ptr<LinkContext> context, BytePipe& p
 
 }  // namespace
 
-LinkContext::LinkContext(KeyPair own_key, Encryption how, Greeting own_greeting)
-    : key(std::move(own_key)), self(key.peer_id()), encryption(how), greeting(std::move(own_greeting)) {
+LinkContext::LinkContext(KeyPair own_key, Encryption how, Greeting own_greeting, std::size_t lanes_if_far,
+                         Duration what_is_far)
+    : key(std::move(own_key)),
+      self(key.peer_id()),
+      encryption(how),
+      greeting(std::move(own_greeting)),
+      far_lanes(static_cast<std::uint32_t>(std::clamp<std::size_t>(lanes_if_far, 1, kMaximumLanes))),
+      far_round_trip(what_is_far) {
     if (encryption == Encryption::none) return;
     as_dialler = make_tls_context(key, false);
     as_acceptor = make_tls_context(key, true);
 }
 
 awaitable<Link> link_as_dialler(std::shared_ptr<LinkContext> context, tcp::socket socket,
-                                std::optional<PeerId> expected) {
+                                std::optional<PeerId> expected, LaneNumber lane) {
     Secured secured = co_await secure(context, std::move(socket), false);
     if (secured.peer == context->self) co_await refuse_own_key(context, *secured.pipe);
     if (expected && secured.peer != *expected) {
@@ -53,6 +60,7 @@ awaitable<Link> link_as_dialler(std::shared_ptr<LinkContext> context, tcp::socke
                                             ": the address belongs to somebody else now");
     }
     Greeting greeting = context->greeting;
+    greeting.lane = lane;
     Agreement agreement = co_await greet_as_dialler(*secured.pipe, std::move(greeting));
     co_return Link(std::move(secured.pipe), secured.peer, true, std::move(agreement));
 }
@@ -60,12 +68,11 @@ awaitable<Link> link_as_dialler(std::shared_ptr<LinkContext> context, tcp::socke
 awaitable<Link> link_as_acceptor(std::shared_ptr<LinkContext> context, tcp::socket socket,
                                  PeerAdmission admission) {
     Secured secured = co_await secure(context, std::move(socket), true);
-    Greeting greeting = context->greeting;
     const PeerId peer = secured.peer;
     Admission admit = [admission = std::move(admission), peer](const Greeting& theirs) {
         return admission(peer, theirs);
     };
-    Agreement agreement = co_await greet_as_acceptor(*secured.pipe, std::move(greeting), std::move(admit));
+    Agreement agreement = co_await greet_as_acceptor(*secured.pipe, context->greeting, std::move(admit));
     co_return Link(std::move(secured.pipe), peer, false, std::move(agreement));
 }
 

@@ -14,11 +14,14 @@ namespace shoal::net {
 
 /// What every handshake of one peer uses.
 struct LinkContext {
-    LinkContext(KeyPair own_key, Encryption how, Greeting own_greeting);
+    LinkContext(KeyPair own_key, Encryption how, Greeting own_greeting, std::size_t lanes_if_far,
+                Duration what_is_far);
     const KeyPair key;
     const PeerId self;
     const Encryption encryption;
     Greeting greeting;
+    const std::uint32_t far_lanes;  // NetworkSettings::far_connections
+    const Duration far_round_trip;
     TlsContext as_dialler, as_acceptor;  // empty without encryption
 };
 
@@ -50,8 +53,9 @@ struct Link {
 /// the socket. Throws Error: refused (settings differ, another peer than expected, ourselves),
 /// protocol_violation (no Shoal peer), connection_lost.
 /// @param expected  whom the dialler wants to reach, if it knows.
+/// @param lane      which connection of the link this is.
 awaitable<Link> link_as_dialler(std::shared_ptr<LinkContext> context, tcp::socket socket,
-                                std::optional<PeerId> expected);
+                                std::optional<PeerId> expected, LaneNumber lane);
 /// @param admission  is asked once it is known who it is.
 using PeerAdmission = std::function<std::optional<std::string>(const PeerId& peer, const Greeting& theirs)>;
 awaitable<Link> link_as_acceptor(std::shared_ptr<LinkContext> context, tcp::socket socket,

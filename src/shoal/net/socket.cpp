@@ -16,8 +16,8 @@ namespace shoal::net {
 namespace {
 
 constexpr int kUnsentBytes = 16 * 1024;
-/// Of the handshake's round trip, microseconds: the path is shorter than the queue before any slow line.
-constexpr std::uint32_t kShortPath = 5000;
+/// Of the handshake's round trip: the path is shorter than the queue before any slow line.
+constexpr Duration kShortPath = std::chrono::milliseconds(5);
 /// The kernel takes twice this, for its own overhead.
 constexpr int kLoopbackSendBuffer = 128 * 1024;
 
@@ -29,12 +29,6 @@ bool is_loopback(const tcp::socket& socket) {
     if (address.is_v6() && address.to_v6().is_v4_mapped())
         return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6()).is_loopback();
     return address.is_loopback();
-}
-
-bool is_short(int descriptor) {
-    tcp_info info{};
-    socklen_t size = sizeof info;
-    return ::getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_rtt < kShortPath;
 }
 
 bool would_block(const std::error_code& code) {
@@ -58,10 +52,18 @@ void prepare(tcp::socket& socket) {
         ::setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &kLoopbackSendBuffer, sizeof kLoopbackSendBuffer);
         return;
     }
-    const std::string_view control = is_short(descriptor) ? "cubic" : "bbr";
+    const std::string_view control = round_trip_of(socket) < kShortPath ? "cubic" : "bbr";
     ::setsockopt(descriptor, IPPROTO_TCP, TCP_CONGESTION, control.data(),
                  static_cast<socklen_t>(control.size()));
     ::setsockopt(descriptor, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kUnsentBytes, sizeof kUnsentBytes);
+}
+
+Duration round_trip_of(const tcp::socket& socket) {
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    const int descriptor = const_cast<tcp::socket&>(socket).native_handle();  // as in unacknowledged()
+    if (::getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return Duration::max();
+    return std::chrono::microseconds(info.tcpi_rtt);
 }
 
 std::uint64_t unacknowledged(const tcp::socket& socket) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <system_error>
 
+#include "shoal/base/clock.h"
 #include "shoal/base/error.h"
 #include "shoal/net/byte_pipe.h"
 
@@ -28,6 +29,9 @@ Error lost(const std::error_code& code);
 
 /// "10.0.0.1:31337", "[::1]:31337"; empty if the socket is not connected.
 std::string remote_address_of(const tcp::socket& socket);
+
+/// As the kernel has measured it, at first in the handshake; Duration::max() if it does not say.
+Duration round_trip_of(const tcp::socket& socket);
 
 /// Bytes in the kernel that the other machine has not acknowledged; 0 if the system does not say.
 std::uint64_t unacknowledged(const tcp::socket& socket);

@@ -34,6 +34,10 @@ struct NetworkSettings {
     std::size_t maximum_unread = 0;  ///< bytes that all connections together may hold; 0: default_budget()
     std::size_t maximum_connections = 4096;
     std::size_t maximum_streams = 1024;  ///< open at once on one connection
+    /// TCP connections that together make the link to a peer which is far away, where this side dials; 1
+    /// to 8.
+    std::size_t far_connections = 4;
+    Duration far_round_trip = std::chrono::milliseconds(40);  ///< what counts as far
 };
 
 /// Starts listening at once. Throws Error(system) naming the port when it is taken.

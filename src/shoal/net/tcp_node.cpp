@@ -69,7 +69,8 @@ TcpNode::TcpNode(asio::any_io_executor executor, Clock& clock, KeyPair key, Netw
         greeting.listen_port = listener_->port();
     }
     serialise(greeting);  // throws if the settings are too long
-    context_ = std::make_shared<LinkContext>(std::move(key), settings_.encryption, std::move(greeting));
+    context_ = std::make_shared<LinkContext>(std::move(key), settings_.encryption, std::move(greeting),
+                                             settings_.far_connections, settings_.far_round_trip);
 }
 
 void TcpNode::start() {
@@ -81,7 +82,7 @@ void TcpNode::start() {
         return self ? self->admit(peer, theirs) : "is shutting down";
     };
     auto on_link = [weak](Link link) {
-        if (const auto self = weak.lock()) self->adopt(std::move(link));
+        if (const auto self = weak.lock()) self->take_in(std::move(link));
     };
     auto reception = std::make_shared<const Reception>(context_, std::move(admission), std::move(on_link),
                                                        settings_.dial_timeout);
@@ -195,6 +196,22 @@ Terms TcpNode::terms_with(const Greeting& theirs) const {
     terms.peer_timeout = settings_.peer_timeout;
     terms.budget = budget_;
     return terms;
+}
+
+void TcpNode::take_in(Link link) {
+    if (link.agreement.theirs.lane.lanes == 1) {
+        adopt(std::move(link));
+        return;
+    }
+    LaneTable::Outcome outcome = lanes_.add(std::move(link));
+    if (outcome.begun) links_.spawn(drop_incomplete(*outcome.begun));
+    if (outcome.complete) adopt(join_lanes(executor_, std::move(*outcome.complete)));
+}
+
+awaitable<void> TcpNode::drop_incomplete(LaneTable::Ticket ticket) {
+    const auto self = shared_from_this();
+    co_await clock_.sleep_for(settings_.dial_timeout);
+    lanes_.drop(ticket);
 }
 
 TcpNode::ConnectionPointer TcpNode::adopt(Link link) {

@@ -15,6 +15,7 @@
 #include "shoal/base/async.h"
 #include "shoal/base/log.h"
 #include "shoal/net/dialer.h"
+#include "shoal/net/lane_table.h"
 #include "shoal/net/listener.h"
 #include "shoal/net/multiplexer.h"
 #include "shoal/net/tcp_network.h"
@@ -75,6 +76,9 @@ class TcpNode : public std::enable_shared_from_this<TcpNode> {
     std::optional<std::string> admit(const PeerId& peer, const Greeting& theirs);
     /// Drops the stranger who has been connected longest. False if there is none.
     bool displace_stranger();
+    /// A connection that was accepted: a link by itself, or one lane of one.
+    void take_in(Link link);
+    awaitable<void> drop_incomplete(LaneTable::Ticket ticket);
     ConnectionPointer adopt(Link link);
     void drop_older_instances(const PeerId& peer, std::uint64_t instance);
     void remove(const ConnectionPointer& connection, const std::string& cause);
@@ -102,6 +106,7 @@ class TcpNode : public std::enable_shared_from_this<TcpNode> {
     std::map<PeerId, std::shared_ptr<Dialling>> diallings_;
     std::vector<std::weak_ptr<Network::Observer>> observers_;
     std::set<PeerId> up_;  // peers that the observers believe connected
+    LaneTable lanes_;
     bool closed_ = false;
     std::shared_ptr<MemoryBudget> budget_;
     std::uint64_t next_number_ = 0;

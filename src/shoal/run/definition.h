@@ -142,6 +142,7 @@ struct NetworkSection {
     std::string directory = "auto";     ///< "udp", "through-peers", or by what UDP does: "auto"
     double dial_timeout = 10;           ///< seconds
     double peer_timeout = 2;            ///< seconds of silence after which a peer is lost
+    std::int64_t far_connections = 4;   ///< TCP connections to a peer that is 40 ms away or more
     std::int64_t maximum_unread = 0;    ///< MiB held for all others together; 0: an eighth of the memory
 };
 

@@ -45,6 +45,7 @@ net::NetworkSettings network_settings(const RunDefinition& definition, const Nod
     settings.listen_port = static_cast<std::uint16_t>(definition.network.listen_port);
     settings.agreed = agreed;
     settings.maximum_unread = static_cast<std::size_t>(definition.network.maximum_unread) << 20;
+    settings.far_connections = static_cast<std::size_t>(definition.network.far_connections);
     settings.dial_timeout = from_seconds(definition.network.dial_timeout);
     settings.peer_timeout = from_seconds(definition.network.peer_timeout);
     settings.ping_interval = std::min(settings.ping_interval, settings.peer_timeout / 4);

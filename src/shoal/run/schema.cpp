@@ -302,6 +302,8 @@ void add_peer_fields(std::vector<Field>& all) {
              "seconds until a connection must stand")
         .add("peer_timeout", &NetworkSection::peer_timeout, own,
              range(Bound::closed, 0.2, 3600, Bound::closed), "seconds of silence until a peer counts as lost")
+        .add("far_connections", &NetworkSection::far_connections, own, between(1, 8),
+             "TCP connections that this peer opens to one whose round trip is 40 ms or more")
         .add("maximum_unread", &NetworkSection::maximum_unread, own, between(0, 1 << 20),
              "MiB held for all other peers together; 0: an eighth of the memory, 512 at least");
     SectionFields(all, "peer", &RunDefinition::peer)
