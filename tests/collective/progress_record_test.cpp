@@ -6,6 +6,8 @@
 #include <rapidcheck.h>
 #include <shoal/proto/progress.pb.h>
 
+#include "shoal/collective/group_partition.h"
+
 namespace shoal::collective {
 namespace {
 
@@ -123,6 +125,8 @@ TEST(ProgressRecord, IsRefusedJustBeyondEachBound) {
     with([&](auto& r) { r.set_micro_batch_seconds(-0.5); });
     with([&](auto& r) { r.set_loss(static_cast<float>(kNan)); });
     with([](auto& r) { r.set_attempt(kMaximumAttempt + 1); });
+    with([](auto& r) { r.set_groups(3); });
+    with([](auto& r) { r.set_groups(2 * kMostGroups); });
     with([](auto& r) { r.set_time_milliseconds(std::numeric_limits<std::uint64_t>::max()); });
 }
 

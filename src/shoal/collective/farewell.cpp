@@ -72,8 +72,13 @@ awaitable<void> Farewell::listen(std::weak_ptr<Farewell> weak, net::StreamPointe
     const std::optional<net::Message> message =
         co_await with_deadline(self->clock_, deadline, stream->read(), "waiting for a farewell");
     if (!message || !self->hear_) co_return;
-    if (!self->paces_[stream->peer()].may_look(self->clock_.now())) co_return;
-    self->hear_(decode_progress(message->control, stream->peer()));
+    const PeerId peer = stream->peer();
+    if (!self->network_.is_connected(peer)) co_return;  // forget() has been called, and will not be again
+    if (!self->paces_[peer].may_look(self->clock_.now())) co_return;
+    const ProgressRecord words = decode_progress(message->control, peer);
+    const auto late = self->late_.find(peer);
+    if (late != self->late_.end() && words.progress.step > late->second) self->late_.erase(late);
+    self->hear_(words);
 }
 
 }  // namespace shoal::collective

@@ -291,13 +291,15 @@ MatchOutcome GroupMatching::fail(const std::string& cause, bool cut_off) const {
     return outcome;
 }
 
-/// The step is the one that more than half of those have reached that are past this one.
+/// The step is the one that more than half of those have reached that are past this one. One that is alone
+/// with what it says moves us by a step.
 MatchOutcome GroupMatching::left_behind(const std::string& cause) const {
     MatchOutcome outcome = fail(cause, true);
     std::vector<Step> steps;
     for (const auto& [peer, step] : past_) steps.push_back(step);
     std::sort(steps.begin(), steps.end(), std::greater<>());
     outcome.swarm_step = steps[steps.size() / 2];
+    if (steps.size() == 1) outcome.swarm_step = std::min(steps.front(), next(request_.step));
     return outcome;
 }
 

@@ -11,10 +11,12 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// The number that most say; of equally many the smaller, 0 if there is none.
-std::uint32_t most_frequent(const std::map<std::uint32_t, std::size_t>& votes) {
-    std::uint32_t groups = 0;
-    std::size_t most = 0;
+/// The number that most say; where several are said as often, `own` if it is among them, or else the
+/// smallest; 0 if there is none.
+std::uint32_t most_frequent(const std::map<std::uint32_t, std::size_t>& votes, std::uint32_t own) {
+    const auto said = votes.find(own);
+    std::uint32_t groups = own > 0 && said != votes.end() ? own : 0;
+    std::size_t most = groups > 0 ? said->second : 0;
     for (const auto& [number, count] : votes)
         if (number > 0 && count > most) groups = number, most = count;
     return groups;
@@ -25,12 +27,12 @@ std::uint32_t most_frequent(const std::map<std::uint32_t, std::size_t>& votes) {
 void GroupMeasures::set_groups(const std::map<PeerId, Progress>& sample) {
     std::map<std::uint32_t, std::size_t> votes;
     for (const auto& [peer, progress] : sample) ++votes[progress.groups];
-    groups_ = most_frequent(votes);
+    groups_ = most_frequent(votes, 0);
 }
 
 /// Peers whose own estimates lie on both sides of a limit must not draw different groups for long: what most
 /// members say counts, and each holds it against its own estimate again (number_of_groups).
-void GroupMeasures::learn_size(const StepGroup& group, const GroupCensus& census,
+void GroupMeasures::learn_size(const StepGroup& group, std::optional<double> by_census,
                                const std::function<bool(const PeerId&)>& doubted) {
     std::vector<double> claims;
     std::map<std::uint32_t, std::size_t> votes{{group.groups, 1}};
@@ -41,8 +43,8 @@ void GroupMeasures::learn_size(const StepGroup& group, const GroupCensus& census
         ++votes[peer.groups];
         ++members;
     }
-    groups_ = most_frequent(votes);
-    if (census.has_been_read()) claims.push_back(census.size());
+    groups_ = most_frequent(votes, group.groups);
+    if (by_census) claims.push_back(*by_census);
     size_ = next_size_estimate(size_, claims, members, group.groups);
 }
 
@@ -69,12 +71,13 @@ void GroupMeasures::learn_pace(const StepGroup& group, Samples whole_batch, Time
 }
 
 /// The median, with our own: so that all wait for each other by one measure, and a few liars do not matter.
+/// Of two there is none that a liar could not set.
 double GroupMeasures::said_by_most(const StepGroup& group) const {
     std::vector<double> all;
     if (batch_seconds_ > 0) all.push_back(batch_seconds_);
     for (const Progress& peer : group.book.peers())
         if (peer.peer != group.book.own().peer && peer.batch_seconds > 0) all.push_back(peer.batch_seconds);
-    if (all.empty()) return 0;
+    if (all.size() < 3) return batch_seconds_;
     const auto middle = all.begin() + static_cast<std::ptrdiff_t>((all.size() - 1) / 2);
     std::nth_element(all.begin(), middle, all.end());
     return *middle;

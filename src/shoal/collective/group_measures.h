@@ -7,7 +7,6 @@
 #include <map>
 #include <optional>
 
-#include "shoal/collective/group_census.h"
 #include "shoal/collective/step_group.h"
 
 namespace shoal::collective {
@@ -23,8 +22,8 @@ class GroupMeasures {
     void set_groups(const std::map<PeerId, Progress>& sample);
 
     /// A step is over: learns from what the members of its group said, from how many they were, and from the
-    /// census, which is one claim among those.
-    void learn_size(const StepGroup& group, const GroupCensus& census,
+    /// census, which is one claim among those if it has been read.
+    void learn_size(const StepGroup& group, std::optional<double> by_census,
                     const std::function<bool(const PeerId&)>& doubted);
     /// After a round for which this peer worked from `begin` to `end`.
     void learn_pace(const StepGroup& group, Samples whole_batch, TimePoint begin, TimePoint end);

@@ -84,7 +84,7 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
         changed.notify();
     }
 
-    awaitable<void> stop([[maybe_unused]] std::shared_ptr<GroupTracker> self) {
+    awaitable<void> stop(std::shared_ptr<GroupTracker> self) {
         if (stopped_) co_return;
         end();
         if (!has_reported_) co_return;
@@ -94,9 +94,9 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
         const Bytes words = encode_progress(record);
         const TimePoint deadline = clock_.now() + kGoodbye;
         TaskGroup goodbyes(network_.executor());
-        if (here_) goodbyes.spawn(say(here_->key, words, deadline));
-        if (coming_) goodbyes.spawn(say(coming_->key, words, deadline));
-        if (census().wants_us()) goodbyes.spawn(say(census().own_key(), words, deadline));
+        if (here_) goodbyes.spawn(say(self, here_->key, words, deadline));
+        if (coming_) goodbyes.spawn(say(self, coming_->key, words, deadline));
+        if (census().wants_us()) goodbyes.spawn(say(self, census().own_key(), words, deadline));
         co_await goodbyes.join();
     }
 
@@ -229,7 +229,8 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
     /// Begins to work for a step: with the group that it has announced itself to, if it follows on the last.
     void enter(Step step) {
         if (here_ && next(here_->step) == step) {
-            measures_.learn_size(*here_, census(), [this](const PeerId& peer) { return doubts(peer); });
+            const auto by_census = census().has_been_read() ? std::optional(census().size()) : std::nullopt;
+            measures_.learn_size(*here_, by_census, [this](const PeerId& peer) { return doubts(peer); });
             if (!is_thin() && !members_.empty())
                 measures_.learn_pace(*here_, settings_.target_batch_size, entered_at_, clock_.now());
             connections_.met(here_->others(),
@@ -289,11 +290,14 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
             if (std::find(members_.begin(), members_.end(), peer) != members_.end()) continue;
             if (!farewell_->tell(peer, left.step, words)) all_told = false;
         }
-        if (!all_told) tasks_.spawn(say(left.key, words, clock_.now() + 10s));
+        if (!all_told) tasks_.spawn(say(shared_from_this(), left.key, words, clock_.now() + 10s));
     }
 
+    /// However many say that they are here: no more of them average together.
     double whole_part() const {
-        return measures_.part_of_the_batch(settings_, here_ ? here_->book.size() + 1 : 1);
+        constexpr std::size_t kLargest = 3;  // usual groups
+        const std::size_t members = here_ ? here_->book.size() + 1 : 1;
+        return measures_.part_of_the_batch(settings_, std::min(members, kLargest * settings_.group_size));
     }
 
     void on_record(Step step, const dht::Record& record) {
@@ -320,7 +324,8 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
         changed.notify();
     }
 
-    awaitable<void> say(std::string key, Bytes words, TimePoint deadline) {
+    awaitable<void> say([[maybe_unused]] std::shared_ptr<GroupTracker> self, std::string key, Bytes words,
+                        TimePoint deadline) {
         try {
             awaitable<void> publishing =
                 directory_.publish(std::move(key), "", std::move(words), settings_.time_to_live);
@@ -341,9 +346,9 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
         return record;
     }
 
-    awaitable<void> publish([[maybe_unused]] std::shared_ptr<GroupTracker> self, std::string key) {
+    awaitable<void> publish(std::shared_ptr<GroupTracker> self, std::string key) {
         const Bytes words = encode_progress(record_of_own());
-        co_await say(std::move(key), words, clock_.now() + 10s);
+        co_await say(std::move(self), std::move(key), words, clock_.now() + 10s);
     }
 
     /// News at once, more samples as soon as report_pace.h allows.

@@ -12,8 +12,9 @@ namespace shoal::collective {
 
 namespace {
 
-// More peers than any run that one directory key serves; a flood of made-up identities ends here.
-constexpr std::size_t kMaximumPeers = 8192;
+// More peers than any run that one directory key serves, and than any group has, however wrong its members
+// are about the swarm's size; a flood of made-up identities ends here.
+constexpr std::size_t kMaximumPeers = 8192, kMaximumInGroup = 1024;
 
 // Of one peer: a download may take as many steps until somebody has to vouch for what it brought.
 constexpr std::size_t kRememberedClaims = 64;
@@ -49,7 +50,8 @@ bool ProgressBook::accept(const ProgressRecord& record, Source source, Duration 
         judge(now);
         return true;
     }
-    if (known == entries_.end() && entries_.size() >= kMaximumPeers) return false;
+    const std::size_t places = settings_.group_size > 0 ? kMaximumInGroup : kMaximumPeers;
+    if (known == entries_.end() && entries_.size() >= places) return false;
     if (known != entries_.end() && record.sequence <= known->second.sequence) {
         if (record.sequence == known->second.sequence)  // the same words, said again: it is still there
             known->second.expires = std::max(known->second.expires, expires);

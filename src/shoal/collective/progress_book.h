@@ -88,6 +88,13 @@ class ProgressBook {
     bool has_left(const PeerId& peer, Step step) const;
     std::size_t size() const { return entries_.size(); }
     std::vector<Progress> peers() const;
+    /// Of how many others the newest record is so. Without a copy, so also for what is asked often.
+    template <typename Condition>
+    std::size_t count_others(const Condition& is_so) const {
+        std::size_t count = 0;
+        for (const auto& [peer, entry] : entries_) count += is_so(entry.progress) ? 1 : 0;
+        return count;
+    }
     const SwarmView& view() const { return view_; }
     bool batch_is_full() const { return full_since_.has_value(); }
     std::optional<TimePoint> full_since() const { return full_since_; }

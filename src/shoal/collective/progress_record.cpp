@@ -1,6 +1,7 @@
 #include "shoal/collective/progress_record.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <shoal/proto/progress.pb.h>
 
@@ -121,6 +122,8 @@ ProgressRecord decode_progress(ByteView bytes, const PeerId& owner) {
     progress.swarm_size = checked(owner, "size of the swarm", in.swarm_size(), kMaximumSwarmSize);
     progress.groups = static_cast<std::uint32_t>(
         checked(owner, "number of groups", std::uint64_t{in.groups()}, kMostGroups));
+    if (progress.groups > 0 && !std::has_single_bit(progress.groups))
+        refuse(owner, "number of groups is no power of two");
     progress.batch_seconds = checked(owner, "time of a batch", in.batch_seconds(), kMaximumMicroBatchSeconds);
     return record;
 }

@@ -56,10 +56,8 @@ std::vector<PeerId> StepGroup::others() const {
 }
 
 std::size_t StepGroup::waited_for() const {
-    const std::vector<Progress> peers = book.peers();
-    return static_cast<std::size_t>(std::count_if(peers.begin(), peers.end(), [this](const Progress& peer) {
-        return peer.peer != book.own().peer && trains(peer) && (peer.step == step || book.will_come(peer));
-    }));
+    return book.count_others(
+        [this](const Progress& peer) { return trains(peer) && (peer.step == step || book.will_come(peer)); });
 }
 
 Step StepGroup::gone_to(bool believes_one) const {
@@ -67,14 +65,15 @@ Step StepGroup::gone_to(bool believes_one) const {
     if (2 * gone.size() <= all || (all == 1 && !believes_one)) return step;
     std::vector<Step> steps;
     for (const auto& [peer, reached] : gone) steps.push_back(reached);
+    if (all == 1) return std::min(steps.front(), next(step));
     std::sort(steps.begin(), steps.end(), std::greater<>());
     return steps[all / 2];  // which more than half of all have reached
 }
 
 bool StepGroup::is_at_work(bool believes_one) const {
-    std::size_t here = gone.size();
-    for (const Progress& peer : book.peers())
-        if (peer.peer != book.own().peer && trains(peer) && peer.step == step) ++here;
+    const std::size_t here = gone.size() + book.count_others([this](const Progress& peer) {
+        return trains(peer) && peer.step == step;
+    });
     const std::size_t all = gone.size() + waited_for();
     if (here == 0 || (all == 1 && !believes_one)) return false;
     return all < 3 ? here == all : 2 * here > all;

@@ -42,7 +42,8 @@ struct StepGroup {
     bool take(ProgressRecord words, Duration alive_for, TimePoint now);
 
     /// The step to which most of those that are known have gone on; this one if they have not.
-    /// @param believes_one  enough of a single other peer, if it is all that is known
+    /// @param believes_one  enough of a single other peer, if it is all that is known; it moves nobody by
+    /// more than a step
     Step gone_to(bool believes_one) const;
     /// True if more than half of those that are known work for this step, or are past it; all, if they are
     /// fewer than three.
