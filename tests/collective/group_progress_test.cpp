@@ -338,7 +338,7 @@ TEST_F(GroupBook, WhoHasGoneFartherThanAnybodyCouldIsNotHeeded) {
     say(peer, at_step(5 + kFarthestGone), TimePoint{0s});
     EXPECT_EQ(group_->gone.size(), 1U);
     EXPECT_EQ(group_->gone_to(false), Step{5});  // its word alone
-    EXPECT_EQ(group_->gone_to(true), Step{6});  // and one step of the way
+    EXPECT_EQ(group_->gone_to(true), Step{6});   // and one step of the way
 }
 
 TEST(BrokenPromisesTest, RemembersABoundedNumberOfPeers) {

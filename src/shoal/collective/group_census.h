@@ -14,6 +14,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,8 @@ class GroupCensus {
     const std::map<PeerId, Progress>& sample() const { return sample_; }
     /// Peers in the swarm, this one included.
     double size() const { return size_; }
+    /// The same; nothing before it has been read.
+    std::optional<double> counted() const { return has_been_read_ ? std::optional(size_) : std::nullopt; }
     /// The step that half of the sample's training peers have reached (of all, where none trains), without
     /// those in doubt; 0 where there is none.
     Step step(const std::function<bool(const PeerId&)>& doubted) const;

@@ -229,8 +229,8 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
     /// Begins to work for a step: with the group that it has announced itself to, if it follows on the last.
     void enter(Step step) {
         if (here_ && next(here_->step) == step) {
-            const auto by_census = census().has_been_read() ? std::optional(census().size()) : std::nullopt;
-            measures_.learn_size(*here_, by_census, [this](const PeerId& peer) { return doubts(peer); });
+            measures_.learn_size(*here_, census().counted(),
+                                 [this](const PeerId& peer) { return doubts(peer); });
             if (!is_thin() && !members_.empty())
                 measures_.learn_pace(*here_, settings_.target_batch_size, entered_at_, clock_.now());
             connections_.met(here_->others(),
