@@ -9,6 +9,7 @@
 #include "shoal/collective/group_measures.h"
 #include "shoal/collective/group_partition.h"
 #include "shoal/collective/group_scout.h"
+#include "shoal/collective/progress_publishing.h"
 #include "shoal/collective/report_pace.h"
 #include "shoal/collective/step_group.h"
 
@@ -326,14 +327,8 @@ class GroupTracker final : public std::enable_shared_from_this<GroupTracker> {
 
     awaitable<void> say([[maybe_unused]] std::shared_ptr<GroupTracker> self, std::string key, Bytes words,
                         TimePoint deadline) {
-        try {
-            awaitable<void> publishing =
-                directory_.publish(std::move(key), "", std::move(words), settings_.time_to_live);
-            co_await with_deadline(clock_, deadline, std::move(publishing), "publishing progress");
-        } catch (const Error& error) {
-            if (error.kind() == ErrorKind::cancelled) throw;
-            log_.debug(std::string("progress is not in the directory: ") + error.what());
-        }
+        co_await publish_progress(directory_, clock_, log_, std::move(key), std::move(words),
+                                  settings_.time_to_live, deadline);
     }
 
     ProgressRecord record_of_own() {

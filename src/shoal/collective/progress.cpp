@@ -8,6 +8,7 @@
 #include "shoal/collective/group_progress.h"
 #include "shoal/collective/progress_book.h"
 #include "shoal/collective/progress_links.h"
+#include "shoal/collective/progress_publishing.h"
 #include "shoal/collective/record_pace.h"
 #include "shoal/collective/report_pace.h"
 
@@ -270,15 +271,9 @@ class TrackerCore : public std::enable_shared_from_this<TrackerCore> {
             if (words_.empty()) continue;
             if (!is_news) links_->repeat();
             unpublished_ = false;
-            try {
-                awaitable<void> publishing = directory_.publish(name_, "", words_, settings_.time_to_live);
-                co_await with_deadline(clock_, clock_.now() + 10s, std::move(publishing),
-                                       "publishing progress");
-            } catch (const Error& error) {
-                if (error.kind() == ErrorKind::cancelled) throw;
-                log_.debug(std::string("progress is not in the directory: ") + error.what());
-                unpublished_ = true;
-            }
+            const bool published = co_await publish_progress(directory_, clock_, log_, name_, words_,
+                                                             settings_.time_to_live, clock_.now() + 10s);
+            if (!published) unpublished_ = true;
             co_await clock_.sleep_for(settings_.report_interval);
         }
     }
