@@ -28,7 +28,10 @@ awaitable<std::string> send(net::Network& network, PeerId peer, Bytes words) {
     if (!words.empty()) stream->finish();
     std::string end;
     try {
-        while (co_await stream->read()) {
+        bool more = true;
+        while (more) {
+            const std::optional<net::Message> message = co_await stream->read();
+            more = message.has_value();
         }
     } catch (const Error& error) {
         end = error.what();
