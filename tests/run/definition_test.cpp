@@ -111,6 +111,17 @@ TEST(RunDefinition, GroupsLeaveRoomForThoseThatComeOutLarger) {
     EXPECT_NE(problems("4", "11").find("more than a third of maximum_group"), std::string::npos);
 }
 
+TEST(RunDefinition, GroupsDoNotGoTogetherWithErrorFeedback) {
+    const auto problems = [](const char* error_feedback) {
+        return problems_of(good_file(), {flag("averaging.group_size", "4"),
+                                         flag("averaging.error_feedback", error_feedback)});
+    };
+    EXPECT_EQ(problems("auto"), "no problem");
+    EXPECT_EQ(problems("off"), "no problem");
+    EXPECT_NE(problems("on").find("does not go together with error_feedback"), std::string::npos);
+    EXPECT_NE(problems("sometimes").find("averaging.error_feedback"), std::string::npos);
+}
+
 TEST(RunDefinition, AWholeNumberIsFineWhereANumberIsAsked) {
     const RunDefinition d =
         parse_definition(replaced(good_file(), "2e-3", "1"), "run.toml", {}, Purpose::training);

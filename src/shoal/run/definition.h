@@ -117,6 +117,8 @@ struct AveragingSection {
     std::string codec = "fp16";        ///< of gradients; a name that compress::make_codec knows
     std::string small_codec;           ///< of small tensors' gradients; empty: the same
     std::int64_t small_below = 65536;  ///< tensors of fewer elements are small
+    /// "auto": where the codec leaves out more than a hundredth of a vector's square, "on" or "off"
+    std::string error_feedback = "auto";
     std::string state_codec = "fp32";  ///< of the state that newcomers load
     std::int64_t chunk_elements = 65536;
     std::int64_t maximum_group = 64;

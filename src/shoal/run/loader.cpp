@@ -377,6 +377,7 @@ void Loader::check_groups() {
             "is more than a third of maximum_group: groups are drawn, some are larger than others, and "
             "all may be 1.7 times as large until the swarm falls into more");
     if (averaging.delayed) problem("does not go together with delayed = true");
+    if (averaging.error_feedback == "on") problem("does not go together with error_feedback on");
     if (definition_.local_updates.batch_size > 0) problem("does not go together with [local_updates]");
     if (!averaging.small_codec.empty() && averaging.small_codec != "fp32")
         problem("needs small_codec fp32, or none: the parameters travel in it");

@@ -124,6 +124,12 @@ std::unique_ptr<ModelSource> make_model_source(const run::RunDefinition& definit
                                          definition.data.micro_batch_size);
 }
 
+bool wants_error_feedback(const run::RunDefinition& definition) {
+    const auto& averaging = definition.averaging;
+    if (averaging.group_size > 0 || averaging.error_feedback == "off") return false;
+    return averaging.error_feedback == "on" || averaging.codec == "blockwise4";
+}
+
 std::vector<run::TensorLayout> tensor_layout(const optim::ParameterLayout& layout) {
     std::vector<run::TensorLayout> tensors;
     for (const auto& tensor : layout.tensors()) tensors.push_back({tensor.name, tensor.shape});

@@ -26,6 +26,10 @@ optim::LocalUpdateSettings local_update_settings(const run::RunDefinition& defin
 /// and make_model() throw.
 std::unique_ptr<ModelSource> make_model_source(const run::RunDefinition& definition, const PeerId& peer);
 
+/// Whether this peer keeps what its codec leaves out (collective/error_feedback_compute.h). Never in groups,
+/// where parameters travel beside the gradient.
+bool wants_error_feedback(const run::RunDefinition& definition);
+
 /// Names and shapes as a checkpoint wants them.
 std::vector<run::TensorLayout> tensor_layout(const optim::ParameterLayout& layout);
 

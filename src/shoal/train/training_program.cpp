@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "shoal/collective/error_feedback_compute.h"
 #include "shoal/collective/group_compute.h"
 #include "shoal/optim/local_compute.h"
 #include "shoal/run/gated_compute.h"
@@ -75,6 +76,8 @@ class TrainingProgram {
         collective::GroupCompute in_groups(gated_, start);
         collective::Compute* compute = &gated_;
         if (settings.in_groups) compute = &in_groups;
+        const std::unique_ptr<collective::ErrorFeedbackCompute> with_feedback = error_feedback(*compute);
+        if (with_feedback) compute = with_feedback.get();
         const auto peer =
             collective::make_training_peer(node_.network(), node_.clock(), node_.averager(), node_.progress(),
                                            compute, transfer, settings, observers_, node_.log());
@@ -157,6 +160,15 @@ class TrainingProgram {
         if (node_.definition().run.evaluate_every <= 0) co_return;
         const double loss = co_await compute_.held_out_loss();
         observers_.on_held_out_loss(start, loss);
+    }
+
+    /// None where the run does without.
+    std::unique_ptr<collective::ErrorFeedbackCompute> error_feedback(collective::Compute& compute) {
+        if (!wants_error_feedback(node_.definition())) return nullptr;
+        const auto& averaging = node_.definition().averaging;
+        const auto small_below = static_cast<std::size_t>(averaging.small_below);
+        return std::make_unique<collective::ErrorFeedbackCompute>(
+            compute, compress::VectorFormat(averaging.codec, averaging.small_codec, small_below));
     }
 
     static optim::LocalComputeSettings compute_settings(const run::RunDefinition& definition) {
