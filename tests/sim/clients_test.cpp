@@ -1,5 +1,5 @@
-// Swarms in which most peers are in client mode: no connection joins them, so each hears of the others' samples
-// through the directory, many seconds late. Rounds must not go on without them.
+// Swarms in which most peers are in client mode: no connection joins them, so each hears of the others'
+// samples through the directory, many seconds late. Rounds must not go on without them.
 #include <gtest/gtest.h>
 
 #include "shoal/sim/event_log.h"
