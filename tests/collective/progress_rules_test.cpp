@@ -159,7 +159,7 @@ TEST(BatchIsFull, AtTheTargetAndNotOneSampleBefore) {
         const std::vector<Progress> live{trainer(1, 5, samples), trainer(2, 5, 500)};
         const SwarmView view =
             judge_swarm(live, live[0], Samples{1000}, {}, [](const PeerId&) { return false; });
-        return judge_batch_full(view, live, peer(1), Samples{1000});
+        return judge_batch_full(view, live, live[0], Samples{1000});
     };
     EXPECT_FALSE(full(499));
     EXPECT_TRUE(full(500));
@@ -170,13 +170,32 @@ TEST(BatchIsFull, WhenMoreThanHalfOfTheOthersWait) {
     const auto full = [&] {
         const SwarmView view =
             judge_swarm(live, live[0], Samples{1000}, {}, [](const PeerId&) { return false; });
-        return judge_batch_full(view, live, peer(1), Samples{1000});
+        return judge_batch_full(view, live, live[0], Samples{1000});
     };
     EXPECT_FALSE(full());
     live[1].waiting = true;
     EXPECT_FALSE(full());
     live[2].waiting = true;
     EXPECT_TRUE(full());
+}
+
+TEST(BatchIsFull, ForAClientWhenMostWaitOfThoseThatItHears) {
+    std::vector<Progress> live{trainer(1, 5), trainer(2, 5), trainer(3, 5), trainer(4, 5), trainer(5, 5)};
+    for (const std::size_t client : {0U, 3U, 4U}) live[client].role = Role::client;
+    const auto full = [&] {
+        const SwarmView view =
+            judge_swarm(live, live[0], Samples{1000}, {}, [](const PeerId&) { return false; });
+        return judge_batch_full(view, live, live[0], Samples{1000});
+    };
+    live[3].waiting = live[4].waiting = true;
+    EXPECT_FALSE(full());
+    live[1].waiting = true;
+    EXPECT_FALSE(full()) << "half of the two that are no clients";
+    live[2].waiting = true;
+    live[3].waiting = live[4].waiting = false;
+    EXPECT_TRUE(full());
+    live[0].role = Role::full;  // which hears everybody
+    EXPECT_FALSE(full());
 }
 
 TEST(PlausibleSamples, AreLimitedByTheTargetAndByTheClaimedSpeed) {

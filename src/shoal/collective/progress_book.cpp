@@ -314,7 +314,7 @@ void ProgressBook::judge(TimePoint now) {
     std::erase_if(companions, [this](const PeerId& peer) { return has_left(peer, own_.step); });
     const Step before = view_.step;
     view_ = judge_swarm(live, own_, target(), companions, doubted);
-    const bool full = judge_batch_full(view_, live, self_, target());
+    const bool full = judge_batch_full(view_, live, own_, target());
     if (!full || view_.step != before) full_since_.reset();
     if (full && !full_since_) full_since_ = now;
 }

@@ -183,12 +183,13 @@ SwarmView judge_swarm(std::span<const Progress> live, const Progress& own, Sampl
     return view;
 }
 
-bool judge_batch_full(const SwarmView& view, std::span<const Progress> live, const PeerId& self,
+bool judge_batch_full(const SwarmView& view, std::span<const Progress> live, const Progress& own,
                       Samples target_batch_size) {
     if (value(view.samples) >= value(target_batch_size)) return true;
     std::size_t others = 0, waiting = 0;
     for (const Progress& peer : live) {
-        if (peer.peer == self || !trains(peer) || peer.step != view.step) continue;
+        if (peer.peer == own.peer || !trains(peer) || peer.step != view.step) continue;
+        if (own.role == Role::client && peer.role == Role::client) continue;
         ++others;
         waiting += peer.waiting ? 1 : 0;
     }

@@ -37,8 +37,9 @@ SwarmView judge_swarm(std::span<const Progress> live, const Progress& own, Sampl
                       std::span<const PeerId> companions, const std::function<bool(const PeerId&)>& doubted);
 
 /// True when the samples at the view's step reach the target, or more than half of the other training peers
-/// at that step wait for its round.
-bool judge_batch_full(const SwarmView& view, std::span<const Progress> live, const PeerId& self,
+/// at that step wait for its round. A client goes by those that are no clients: no connection joins it to the
+/// others, and the directory tells of their samples many seconds late.
+bool judge_batch_full(const SwarmView& view, std::span<const Progress> live, const Progress& own,
                       Samples target_batch_size);
 
 /// How many of the samples that a record claims are counted.
