@@ -159,6 +159,14 @@ TEST(GroupAveraging, OneSeedGivesTheSameLogByteForByte) {
     EXPECT_NE(once.log, other.log);
 }
 
+/// Whether the parameters that a peer brought to the round of a step were among those that were averaged.
+bool own_state_counts(const Node& node, Step step) {
+    for (const collective::Contributor& member : node.seen->averaged.at(step).contributors)
+        if (member.peer == node.peer.id) return member.state_counts;
+    ADD_FAILURE() << "was in no round of step " << value(step);
+    return false;
+}
+
 SwarmSettings in_groups_of_four() {
     SwarmSettings settings;
     settings.group_size = 4;
@@ -176,6 +184,9 @@ TEST(GroupAveraging, ANewcomerTakesTheStateOfAnotherAndTrainsOn) {
     EXPECT_FALSE(newcomer->seen->synchronised.empty());
     EXPECT_GE(value(newcomer->seen->averaged.begin()->first), 4);
     EXPECT_GE(newcomer->seen->averaged.rbegin()->second.contributors.size(), 2U);
+    // What it has downloaded is another's state, who brings it itself.
+    EXPECT_FALSE(own_state_counts(*newcomer, newcomer->seen->averaged.begin()->first));
+    EXPECT_TRUE(own_state_counts(*newcomer, next(newcomer->seen->averaged.begin()->first)));
 }
 
 TEST(GroupAveraging, WhoWasFrozenGoesOnWhereTheSwarmIs) {
@@ -185,10 +196,23 @@ TEST(GroupAveraging, WhoWasFrozenGoesOnWhereTheSwarmIs) {
     const NodePointer late = swarm.nodes[5];
     swarm.world.internet().freeze(late->peer.id);
     ASSERT_TRUE(swarm.run_until([&] { return swarm.highest_step() >= 8; }, 2min));
+    const auto rounds_before = late->seen->averaged;
     swarm.world.internet().thaw(late->peer.id);
     EXPECT_TRUE(swarm.finishes(2min));
     EXPECT_TRUE(late->finished);
     EXPECT_EQ(value(late->trainer->step()), 12);
+    // It takes what the others have, and does not pull them back to what it had.
+    std::optional<Step> first, second;
+    for (const auto& [step, verdict] : late->seen->averaged) {
+        if (rounds_before.contains(step) || verdict.contributors.size() < 2) continue;
+        if (!first)
+            first = step;
+        else if (!second)
+            second = step;
+    }
+    ASSERT_TRUE(second);
+    EXPECT_FALSE(own_state_counts(*late, *first));
+    EXPECT_TRUE(own_state_counts(*late, *second));
 }
 
 TEST(GroupAveraging, ASwarmOfOneGroupAndALonePeerTrain) {

@@ -1,6 +1,7 @@
 // What is different for a peer whose swarm averages in groups. There is no one history: a state that is a few
-// steps old is as good as any, as what its next group holds replaces most of it. So a peer that is late takes
-// the step's number and goes on; and what it has computed counts for the step at which it arrives, once.
+// steps old will do, as what its next group holds replaces it. So a peer that is late takes the step's number
+// and goes on; and what it has computed counts for the step at which it arrives, once. Its parameters do not:
+// they are of a time when peers were further apart, and would pull its group back to it.
 #include <algorithm>
 #include <memory>
 #include <utility>
@@ -41,6 +42,7 @@ awaitable<void> Trainer::catch_up() {
     if (!keeps_samples) compute_.discard();
     const Accumulated kept = keeps_samples ? current_ : Accumulated();
     compute_.renumber(target);
+    if (target != step_) origin_ = Origin::long_ago;
     step_ = target;
     empty_accumulator();
     current_ = kept;
@@ -64,9 +66,10 @@ awaitable<bool> Trainer::others_fill_the_batch() {
 
 /// Rounds are unrelated: no quorum is needed. But nobody is in two: a peer that holds all results and hears
 /// no verdict asks for it for a while, whatever the swarm does meanwhile.
-void Trainer::adapt_to_groups(RoundRequest& request) {
+void Trainer::adapt_to_groups(RoundRequest& request) const {
     request.needs_quorum = false;
-    request.small_tail = request.contribution.size() / 2;  // the parameters (group_compute.h)
+    request.state_tail = request.contribution.size() / 2;  // the parameters (group_compute.h)
+    request.state_counts = origin_ == Origin::step_before;
     request.weight = std::min(request.weight, progress_.plausible_weight(network_.self(), step_));
     request.may_take_part = [weak = weak_from_this(), step = step_](const PeerId& peer) {
         const auto self = weak.lock();
