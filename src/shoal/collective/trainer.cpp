@@ -366,7 +366,7 @@ awaitable<void> Trainer::apply(const Verdict& verdict) {
         if (!applied) compute_.discard();
         if (!settings_.in_groups) history_->add(step_, result_, !applied);
         step_ = next(step_);
-        origin_ = applied ? Origin::step_before : Origin::long_ago;
+        if (settings_.in_groups) note_origin(verdict, applied);
         waiting_ = false;
         digest_ = co_await compute_.digest();
     }

@@ -56,6 +56,7 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     awaitable<bool> others_fill_the_batch();
     void adapt_to_groups(RoundRequest& request) const;
     awaitable<void> leave_group(const Verdict& verdict);
+    void note_origin(const Verdict& verdict, bool applied);
 
     // --- steps taken after the others (trainer_replay.cpp) ---
     std::vector<PeerId> replay_donors() const;
@@ -162,6 +163,7 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
         long_ago,     ///< a step that was not the last one (catch_up)
     };
     Origin origin_ = Origin::step_before;
+    int steps_among_late_ = 0;  ///< in a row, in rounds in which nobody's parameters were of the step
 
     Accumulated ahead_;     ///< computed during a round, for the step after it (TrainingSettings::delayed)
     bool carries_ = false;  ///< samples of an earlier step, whose round it has missed (trainer_groups.cpp)

@@ -20,6 +20,8 @@ constexpr std::int64_t kFewSteps = 16;
 constexpr std::int64_t kFreshSteps = 4;
 /// For how long the members of a round are asked whether it was averaged.
 constexpr Duration kDoubtLasts = 5s;
+/// Steps after which peers that meet none but each other are the swarm.
+constexpr int kStepsAmongLate = 4;
 /// For the others to fill the batch, beyond the time that they should need.
 constexpr Duration kSlack = 250ms;
 
@@ -82,6 +84,20 @@ void Trainer::adapt_to_groups(RoundRequest& request) const {
         if (!*asked_since) *asked_since = self->clock_.now();
         return self->clock_.now() - **asked_since >= kDoubtLasts;
     };
+}
+
+/// The mean of old parameters, or of a lone peer's own, is an old one, too: it does not count because of the
+/// step that was taken from there. Unless there is no other for long.
+void Trainer::note_origin(const Verdict& verdict, bool applied) {
+    const auto is_own = [this](const Contributor& member) { return member.peer == network_.self(); };
+    const auto own = std::find_if(verdict.contributors.begin(), verdict.contributors.end(), is_own);
+    const bool counted = own != verdict.contributors.end() && own->state_counts;
+    const bool among_late = origin_ != Origin::step_before && counted;
+    steps_among_late_ = among_late ? steps_among_late_ + 1 : 0;
+    if (!applied)
+        origin_ = Origin::long_ago;
+    else if (!among_late || steps_among_late_ >= kStepsAmongLate)
+        origin_ = Origin::step_before;
 }
 
 /// What may have been averaged is not offered again.
