@@ -45,6 +45,8 @@ class AveragerSwarm {
         std::shared_ptr<Averager> averager;
         std::vector<float> contribution, result;
         std::vector<std::size_t> tensors;
+        std::size_t state_tail = 0;
+        bool state_counts = false;
         std::optional<Verdict> verdict;
         std::vector<Verdict> history;  // all verdicts, the last one included
         std::exception_ptr error;
@@ -122,6 +124,8 @@ class AveragerSwarm {
         request.result = peer.result;
         request.tensors = peer.tensors;
         request.weight = peer.weight;
+        request.state_tail = peer.state_tail;
+        request.state_counts = peer.state_counts;
         request.excluded = std::move(excluded);
         const TimePoint ready_by = simulation_.clock().now() + ready_within;
         request.expected = [this, index, ready_by] { return expected_by(index, ready_by); };

@@ -150,6 +150,21 @@ TEST_P(Transfer, DonorThatFailsToCopySaysWhy) {
     EXPECT_NE(std::string(error.what()).find("could not copy its state"), std::string::npos) << error.what();
 }
 
+TEST_P(Transfer, DonorThatHasNoneForNowIsPassedOverAndNotDoubted) {
+    Donor good = add_donor(some_state(7)), late = add_donor(some_state(7));
+    late.donor.reset();
+    late.donor = make_state_donor(
+        *late.peer.network, *late.peer.clock, settings(), give_later, [] { return Step{7}; }, Log());
+    const sim::Peer newcomer = world_.add_peer();
+    const Error error = failure(newcomer, {late.peer.id});
+    EXPECT_NE(std::string(error.what()).find("busy: its state is an old one"), std::string::npos)
+        << error.what();
+    EXPECT_TRUE(report_.pretenders.empty());
+    expect_same(download(newcomer, {late.peer.id, good.peer.id}), *good.held);
+    EXPECT_TRUE(report_.pretenders.empty());
+    EXPECT_EQ(report_.donors, std::vector<PeerId>{good.peer.id});
+}
+
 TEST_P(Transfer, DonorThatEndsStopsServing) {
     Donor donor = add_donor(some_state(7), 5s);
     const sim::Peer joiner = world_.add_peer();

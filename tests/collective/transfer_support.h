@@ -36,6 +36,12 @@ inline awaitable<StatePointer> give(std::shared_ptr<StatePointer> held, std::sha
     co_return *held;
 }
 
+/// Has nothing that it would pass on, for now.
+inline awaitable<StatePointer> give_later() {
+    throw Error(ErrorKind::timed_out, "its state is an old one");
+    co_return nullptr;
+}
+
 /// A peer that serves a state.
 struct Donor {
     sim::Peer peer;

@@ -28,17 +28,18 @@ samples_per_second = 16
 micro_batch = 16
 )";
 
-/// A tenth of the peers dies every 1.5 s, and is back a little later with nothing but its key.
+/// A step takes 2.1 s. In that time a tenth of the peers dies, and is back a little later with nothing but
+/// its key.
 constexpr const char* kFailing = R"(
 [[events]]
-at = 3
+at = 1.5
 every = 1.5
 until = 120
 what = "crash"
-count = 7
+count = 9
 
 [[events]]
-at = 3.7
+at = 2.2
 every = 1.5
 until = 120
 what = "restart"
@@ -48,27 +49,35 @@ ScenarioResult run(const std::string& toml, std::uint64_t seed) {
     return run_scenario(parse_scenario(toml, "groups.toml"), seed);
 }
 
-/// Holds the variance that steps leave against the formula, with as many groups and peers as there were. At
+/// Holds the variance that steps leave against the formula, with as many groups and peers as there were: that
+/// among all peers that took a mean, and that among those whose parameters counted in one. At
 /// the first step all parameters are independent and normal: then the share that is left varies by
-/// sqrt(2 / (groups - 1) / parameters) of itself. Later a single peer that has been away may make up most of
-/// the variance, and what is left depends on the size of its group; on average it is no more than the formula
-/// says.
-/// @param tolerance  of that mean
-void expect_variance_by_formula(const ScenarioResult& result, double tolerance) {
+/// sqrt(2 / (groups - 1) / parameters) of itself. Later those that were together have the same, so that the
+/// partition says what is left, and six steps may leave some more than the formula's mean over all
+/// partitions.
+void expect_variance_by_formula(const ScenarioResult& result) {
     constexpr double kParameters = 64;
+    // Of the means over six steps. Of 32 runs the worst left 0.12 more and, of what counted, 0.18.
+    constexpr double kTolerance = 0.2, kToleranceOfCounted = 0.25;
     constexpr std::size_t kFewestMixed = 64;  // half of the peers, or the figures say nothing
-    double seen = 0, expected = 0;
+    constexpr std::size_t kFewestCounted = 48;
+    double seen = 0, expected = 0, counted_seen = 0, counted_expected = 0;
     for (const StepSummary& step : result.steps) {
         ASSERT_GT(step.variance_before, 0);
         ASSERT_GE(step.mixed_peers, kFewestMixed) << "step " << step.step;
-        const double left = variance_left(step.mixed_peers, static_cast<double>(step.rounds));
+        ASSERT_GE(step.counted_peers, kFewestCounted) << "step " << step.step;
+        const auto groups = static_cast<double>(step.rounds);
+        const double left = variance_left(step.mixed_peers, groups);
         seen += step.variance_after / step.variance_before;
         expected += left;
+        counted_seen += step.variance_after / step.counted_variance;
+        counted_expected += variance_left(step.counted_peers, groups);
         if (step.step > 1) continue;
-        const double deviation = left * std::sqrt(2 / (static_cast<double>(step.rounds - 1) * kParameters));
+        const double deviation = left * std::sqrt(2 / ((groups - 1) * kParameters));
         EXPECT_NEAR(seen, left, 4 * deviation);
     }
-    EXPECT_LT(seen, (1 + tolerance) * expected);
+    EXPECT_LT(seen, (1 + kTolerance) * expected);
+    EXPECT_LT(counted_seen, (1 + kToleranceOfCounted) * counted_expected);
 }
 
 class InGroups : public ::testing::TestWithParam<std::uint64_t> {};
@@ -80,17 +89,16 @@ TEST_P(InGroups, TheVarianceAmongPeersFallsByTheFormula) {
     ASSERT_EQ(result.steps.size(), 6U);
     for (const StepSummary& step : result.steps) EXPECT_GE(step.mixed_peers, 115U) << "step " << step.step;
     EXPECT_LT(result.steps.back().variance_after, 1e-3 * result.steps.front().variance_before);
-    expect_variance_by_formula(result, 0.2);
+    expect_variance_by_formula(result);
 }
 
-/// Whoever comes back holds an older state, and is a single one far from all others: up to 1.75 times what
-/// the formula says was seen.
+/// Who comes back takes a mean before what it holds counts in one.
 TEST_P(InGroups, AlsoWithATenthOfThePeersFailingInEachRound) {
     const ScenarioResult result = run(std::string(kInGroups) + kFailing, GetParam());
     EXPECT_TRUE(result.violations.empty()) << result.violations.front();
     ASSERT_EQ(result.steps.size(), 6U);
-    EXPECT_GE(result.faults.at("crash"), 6 * 9);
-    expect_variance_by_formula(result, 1.0);
+    EXPECT_GE(result.faults.at("crash"), 6 * 128 / 10);
+    expect_variance_by_formula(result);
 }
 
 constexpr const char* kInTrouble = R"([scenario]
@@ -159,6 +167,14 @@ TEST(GroupAveraging, OneSeedGivesTheSameLogByteForByte) {
     EXPECT_NE(once.log, other.log);
 }
 
+/// Whether the parameters that a peer brought to the round of a step were among those that were averaged.
+bool own_state_counts(const Node& node, Step step) {
+    for (const collective::Contributor& member : node.seen->averaged.at(step).contributors)
+        if (member.peer == node.peer.id) return member.state_counts;
+    ADD_FAILURE() << "was in no round of step " << value(step);
+    return false;
+}
+
 SwarmSettings in_groups_of_four() {
     SwarmSettings settings;
     settings.group_size = 4;
@@ -176,6 +192,9 @@ TEST(GroupAveraging, ANewcomerTakesTheStateOfAnotherAndTrainsOn) {
     EXPECT_FALSE(newcomer->seen->synchronised.empty());
     EXPECT_GE(value(newcomer->seen->averaged.begin()->first), 4);
     EXPECT_GE(newcomer->seen->averaged.rbegin()->second.contributors.size(), 2U);
+    // What it has downloaded is another's state, who brings it itself.
+    EXPECT_FALSE(own_state_counts(*newcomer, newcomer->seen->averaged.begin()->first));
+    EXPECT_TRUE(own_state_counts(*newcomer, next(newcomer->seen->averaged.begin()->first)));
 }
 
 TEST(GroupAveraging, WhoWasFrozenGoesOnWhereTheSwarmIs) {
@@ -185,10 +204,23 @@ TEST(GroupAveraging, WhoWasFrozenGoesOnWhereTheSwarmIs) {
     const NodePointer late = swarm.nodes[5];
     swarm.world.internet().freeze(late->peer.id);
     ASSERT_TRUE(swarm.run_until([&] { return swarm.highest_step() >= 8; }, 2min));
+    const auto rounds_before = late->seen->averaged;
     swarm.world.internet().thaw(late->peer.id);
     EXPECT_TRUE(swarm.finishes(2min));
     EXPECT_TRUE(late->finished);
     EXPECT_EQ(value(late->trainer->step()), 12);
+    // It takes what the others have, and does not pull them back to what it had.
+    std::optional<Step> first, second;
+    for (const auto& [step, verdict] : late->seen->averaged) {
+        if (rounds_before.contains(step) || verdict.contributors.size() < 2) continue;
+        if (!first)
+            first = step;
+        else if (!second)
+            second = step;
+    }
+    ASSERT_TRUE(second);
+    EXPECT_FALSE(own_state_counts(*late, *first));
+    EXPECT_TRUE(own_state_counts(*late, *second));
 }
 
 TEST(GroupAveraging, ASwarmOfOneGroupAndALonePeerTrain) {

@@ -73,7 +73,7 @@ void AllReduce::start() {
         if (reducer_.is_sender(member) && reducer_.chunks() > 0)
             watch_.begin(contribution_wait(member), clock_.now());
         if (member == plan_.self || !plan_.contributes(plan_.self) || plan_.shares[member].empty()) continue;
-        if (plan_.members[plan_.self].weight > 0) sent_[member] = 0;
+        if (plan_.sends(plan_.self)) sent_[member] = 0;
         spawn(member, exchange(member));
     }
     tasks_.spawn(watch());
@@ -161,7 +161,7 @@ awaitable<void> AllReduce::until_may_send(std::size_t owner, std::size_t index) 
 }
 
 awaitable<void> AllReduce::send_contribution(std::size_t owner, net::StreamPointer stream) {
-    const std::size_t chunks = plan_.members[plan_.self].weight > 0 ? plan_.chunks_of(owner) : 0;
+    const std::size_t chunks = plan_.sends(plan_.self) ? plan_.chunks_of(owner) : 0;
     Bytes encoded;
     for (std::size_t index = 0; index < chunks; ++index) {
         const Share range = plan_.chunk(owner, index);

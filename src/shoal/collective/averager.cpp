@@ -178,6 +178,9 @@ void ButterflyAverager::check(const RoundRequest& request) const {
         refuse("the vector is longer than maximum_elements");
     if (!std::isfinite(request.weight) || request.weight < 0 || request.weight > settings_.maximum_weight)
         refuse("the weight must be between 0 and maximum_weight");
+    if (request.state_tail > 0 && request.state_tail >= request.contribution.size())
+        refuse("a vector must not be all state");
+    if (request.state_counts && request.state_tail == 0) refuse("no state cannot count");
     if (value(request.step) < 0) refuse("a step is at least 0");
 }
 
@@ -190,7 +193,9 @@ awaitable<Verdict> ButterflyAverager::match_and_run(RoundRequest& request) {
     wanted.weight = request.weight;
     wanted.elements = request.contribution.size();
     if (wanted.elements > 0)
-        wanted.pieces = format_.pieces(request.tensors, wanted.elements, request.small_tail);
+        wanted.pieces = format_.pieces(request.tensors, wanted.elements, request.state_tail);
+    wanted.state_elements = request.state_tail;
+    wanted.state_counts = request.state_counts;
     wanted.upload = upload();
     wanted.download = download();
     wanted.objections = objections_.objections();
@@ -228,6 +233,7 @@ awaitable<Verdict> ButterflyAverager::run_alone(const RoundRequest& request, con
     self.peer = network_.self();
     self.role = settings_.role;
     self.weight = request.weight;
+    self.state_counts = request.state_tail > 0;
     verdict.contributors.push_back(self);
     if (!all_finite(request.contribution)) {
         verdict.cause = "peer " + self.peer.short_name() + ": contributed numbers that are not finite";
@@ -358,11 +364,13 @@ Verdict ButterflyAverager::to_verdict(const Round& round, const std::optional<Vo
     const RoundPlan& plan = round.vote->plan();
     Verdict verdict;
     verdict.attempt = plan.attempt;
-    for (const Join& member : plan.members) {
+    for (std::size_t i = 0; i < plan.members.size(); ++i) {
+        const Join& member = plan.members[i];
         Contributor contributor;
         contributor.peer = member.peer;
         contributor.role = member.role;
         contributor.weight = member.weight;
+        contributor.state_counts = plan.state_scales[i] > 0;
         verdict.contributors.push_back(contributor);
     }
     if (round.reduce) {

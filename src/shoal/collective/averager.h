@@ -110,10 +110,14 @@ struct RoundRequest {
     std::span<const float>
         contribution;  ///< mean gradient of this peer; empty for an auxiliary peer. Not changed.
     std::span<const std::size_t>
-        tensors;                 ///< lengths of the tensors that the vector consists of; empty: it is one
-    std::size_t small_tail = 0;  ///< so many elements at the end travel as small tensors do
-    std::span<float> result;     ///< receives the weighted average; same length; provisional until 'averaged'
-    double weight = 0;           ///< samples behind the contribution; 0 counts nothing
+        tensors;  ///< lengths of the tensors that the vector consists of; empty: it is one
+    /// So many elements at the end are not the gradient, but the state that it was computed with. They travel
+    /// as small tensors do, and are averaged with equal weights over the members whose state counts; over all
+    /// members if nobody's does. Fewer than the vector has; the same for all members.
+    std::size_t state_tail = 0;
+    bool state_counts = false;  ///< with a state_tail: this peer's state is that of the step
+    std::span<float> result;    ///< receives the weighted average; same length; provisional until 'averaged'
+    double weight = 0;          ///< samples behind the gradient; 0 counts nothing
     std::function<std::vector<ExpectedPeer>()>
         expected;  ///< asked again while the leader waits; without this peer itself
     std::vector<PeerId>
@@ -134,6 +138,7 @@ struct Contributor {
     PeerId peer;
     Role role = Role::full;
     double weight = 0;
+    bool state_counts = false;  ///< its state was among those that were averaged (RoundRequest::state_tail)
 };
 
 struct RoundReport {

@@ -32,9 +32,18 @@ std::vector<std::size_t> GroupCompute::tensor_sizes() const {
     return sizes;
 }
 
+awaitable<MicroBatchResult> GroupCompute::micro_batch() {
+    const MicroBatchResult result = co_await inner_.micro_batch();
+    if (!result.dropped && value(result.samples) > 0) has_gradient_ = true;
+    co_return result;
+}
+
 awaitable<std::span<const float>> GroupCompute::contribution() {
-    const std::span<const float> gradient = co_await inner_.contribution();
-    vector_.assign(gradient.begin(), gradient.end());
+    vector_.assign(inner_.gradient_elements(), 0.0F);
+    if (has_gradient_) {
+        const std::span<const float> gradient = co_await inner_.contribution();
+        std::copy(gradient.begin(), gradient.end(), vector_.begin());
+    }
     kept_ = co_await inner_.snapshot(step_);
     const std::vector<float>& parameters = parameters_of(*kept_, inner_.gradient_elements());
     vector_.insert(vector_.end(), parameters.begin(), parameters.end());
@@ -51,6 +60,7 @@ awaitable<bool> GroupCompute::apply(Step from, std::span<const float> average) {
     const std::size_t elements = inner_.gradient_elements();
     const auto finite = [](float number) { return std::isfinite(number); };
     step_ = next(from);
+    has_gradient_ = false;
     StatePointer before = std::exchange(kept_, nullptr);
     // Where it is not finite the inner one finds so, too, counts the step and changes nothing.
     if (!std::all_of(average.begin(), average.end(), finite)) {
@@ -74,6 +84,11 @@ awaitable<bool> GroupCompute::apply(Step from, std::span<const float> average) {
     co_return applied;
 }
 
+void GroupCompute::discard() {
+    has_gradient_ = false;
+    inner_.discard();
+}
+
 awaitable<StatePointer> GroupCompute::snapshot(Step step) {
     step_ = step;
     return inner_.snapshot(step);
@@ -88,6 +103,7 @@ void GroupCompute::renumber(Step step) {
 awaitable<void> GroupCompute::load(StatePointer state) {
     step_ = state->step;
     kept_.reset();
+    has_gradient_ = false;
     return inner_.load(std::move(state));
 }
 

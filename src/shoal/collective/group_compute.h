@@ -1,7 +1,8 @@
 // The work of a step where the swarm averages in groups (group_partition.h). Parameters differ between
 // groups, so gradients alone would not keep the swarm together: what travels is the gradient and, behind it,
 // the parameters. A step sets the parameters to the group's mean, and then takes the optimizer's step with
-// the group's mean gradient. The optimizer's moments stay with the peer, as in local updates.
+// the group's mean gradient. The optimizer's moments stay with the peer, as in local updates. Gradients weigh
+// as much as their samples, parameters all the same (RoundRequest::state_tail).
 //
 // A decorator: it works with any Compute whose state has a section "parameters" as long as the gradient. It
 // costs a copy of the state in each step, which it keeps during the round, and loading that.
@@ -26,14 +27,15 @@ class GroupCompute final : public Compute {
 
     std::size_t gradient_elements() const override { return 2 * inner_.gradient_elements(); }
     std::vector<std::size_t> tensor_sizes() const override;
-    awaitable<MicroBatchResult> micro_batch() override { return inner_.micro_batch(); }
+    awaitable<MicroBatchResult> micro_batch() override;
+    /// Without samples, zeros stand for the gradient.
     awaitable<std::span<const float>> contribution() override;
     void hold() override;
     void release() override;
     /// Returns false, with the state as it was, if anything in the average is not finite; and, with the
     /// parameters at the group's mean, if the optimizer's step does not end finite.
     awaitable<bool> apply(Step from, std::span<const float> average) override;
-    void discard() override { inner_.discard(); }  // of the accumulator: the parameters stay
+    void discard() override;  // of the accumulator: the parameters stay
     awaitable<Fingerprint> digest() override { return inner_.digest(); }
     awaitable<StatePointer> snapshot(Step step) override;
     awaitable<void> load(StatePointer state) override;
@@ -45,7 +47,8 @@ class GroupCompute final : public Compute {
     Observer observer_;
     Step step_;  ///< of the state in inner_
     std::vector<float> vector_;
-    StatePointer kept_;  ///< the inner state, since the last contribution
+    StatePointer kept_;          ///< the inner state, since the last contribution
+    bool has_gradient_ = false;  ///< samples are accumulated
 };
 
 /// The section of a state that the parameters are in. Throws Error(corrupted) if there is none of that

@@ -358,7 +358,7 @@ std::vector<Lobby::GuestPointer> GroupMatching::without_barred(
 }
 
 std::vector<Lobby::GuestPointer> GroupMatching::fitting_guests() {
-    std::size_t elements = own_.elements;
+    std::size_t elements = own_.elements, state_elements = own_.state_elements;
     compress::Pieces pieces = own_.pieces;
     std::vector<Lobby::GuestPointer> members, misfits;
     for (const Lobby::GuestPointer& guest : lobby_.guests()) {
@@ -367,9 +367,11 @@ std::vector<Lobby::GuestPointer> GroupMatching::fitting_guests() {
         if (!may_take_part(join.peer)) continue;
         if (elements == 0) {  // an auxiliary peer learns from the first what is averaged
             elements = join.elements;
+            state_elements = join.state_elements;
             pieces = join.pieces;
         }
-        const bool same_vector = join.elements == elements && join.pieces == pieces;
+        const bool same_vector =
+            join.elements == elements && join.state_elements == state_elements && join.pieces == pieces;
         const bool fits = join.codec == own_.codec && (join.elements == 0 || same_vector);
         if (!fits)
             misfits.push_back(guest);
@@ -377,10 +379,10 @@ std::vector<Lobby::GuestPointer> GroupMatching::fitting_guests() {
             members.push_back(guest);
     }
     for (const Lobby::GuestPointer& guest : misfits)
-        lobby_.refuse(guest, "this round averages " + std::to_string(elements) + " elements in " +
-                                 own_.codec + ", you offer " + std::to_string(guest->join.elements) + " in " +
-                                 guest->join.codec +
-                                 (guest->join.elements == elements ? ", or tensors of other sizes" : ""));
+        lobby_.refuse(guest,
+                      "this round averages " + std::to_string(elements) + " elements in " + own_.codec +
+                          ", you offer " + std::to_string(guest->join.elements) + " in " + guest->join.codec +
+                          (guest->join.elements == elements ? ", or tensors or a state of other sizes" : ""));
     return members;
 }
 

@@ -49,7 +49,9 @@ struct MatchRequest {
     unsigned attempt = 0;
     double weight = 0;
     std::size_t elements = 0;
-    compress::Pieces pieces;          ///< of the vector
+    compress::Pieces pieces;         ///< of the vector
+    std::size_t state_elements = 0;  ///< at its end (RoundRequest::state_tail)
+    bool state_counts = false;
     double upload = 0, download = 0;  ///< claims: bytes per second, 0 if unknown
     std::vector<Objection> objections;
     std::function<std::vector<ExpectedPeer>()> expected;

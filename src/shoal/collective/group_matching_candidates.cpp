@@ -56,6 +56,8 @@ void GroupMatching::take_up_attempt(unsigned attempt) {
     own_.download = request_.download;
     own_.objections = request_.objections;
     own_.elements = request_.elements;
+    own_.state_elements = request_.state_elements;
+    own_.state_counts = request_.state_counts;
     own_.codec = format_.name();
     own_.pieces = request_.pieces;
     if (request_.lineage) set_lineage(own_, request_.lineage());

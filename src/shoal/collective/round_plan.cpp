@@ -54,8 +54,12 @@ bool plausible_offer(const proto::JoinOffer& offer, const JoinLimits& limits) {
         return false;
     if (!plausible_bandwidth(offer.upload()) || !plausible_bandwidth(offer.download())) return false;
     const bool auxiliary = static_cast<Role>(offer.role()) == Role::auxiliary;
-    if (auxiliary) return offer.elements() == 0 && offer.weight() == 0 && offer.pieces().empty();
+    if (offer.state_counts() && offer.state_elements() == 0) return false;
+    if (auxiliary)
+        return offer.elements() == 0 && offer.weight() == 0 && offer.pieces().empty() &&
+               offer.state_elements() == 0;
     if (offer.elements() == 0 || offer.elements() > limits.maximum_elements) return false;
+    if (offer.state_elements() >= offer.elements()) return false;
     const std::span<const std::uint32_t> pieces(offer.pieces().data(),
                                                 static_cast<std::size_t>(offer.pieces_size()));
     return pieces.empty() || compress::pieces_cover(pieces, static_cast<std::size_t>(offer.elements()));
@@ -80,15 +84,31 @@ bool plausible_lineage(const PeerId& peer, const proto::JoinOffer& offer) {
            std::binary_search(members.begin(), members.end(), member_number(peer));
 }
 
+/// Every state counts as much as any other: it is no better for the samples that its peer has computed since.
+std::vector<float> make_state_scales(std::span<const Join> members) {
+    const auto has_state = [](const Join& member) { return member.state_elements > 0; };
+    const auto counts = [](const Join& member) { return member.state_counts; };
+    const auto all = std::count_if(members.begin(), members.end(), has_state);
+    const auto current = std::count_if(members.begin(), members.end(), counts);
+    std::vector<float> scales;
+    for (const Join& member : members) {
+        const bool is_one = current > 0 ? counts(member) : has_state(member);
+        scales.push_back(is_one ? static_cast<float>(1.0 / static_cast<double>(current > 0 ? current : all))
+                                : 0.0F);
+    }
+    return scales;
+}
+
 /// What each member may be reckoned with.
 std::vector<SplitMember> make_lines(std::span<const Join> members) {
+    const std::vector<float> state_scales = make_state_scales(members);
     std::vector<SplitMember> split;
     std::vector<std::uint64_t> numbers;
     std::vector<std::vector<Objection>> objections;
     for (const Join& member : members) {
         SplitMember s;
         s.receives = member.role != Role::auxiliary;
-        s.sends = s.receives && member.weight > 0;
+        s.sends = s.receives && (member.weight > 0 || state_scales[split.size()] > 0);
         s.reduces = member.role != Role::client;
         s.upload = member.upload;
         s.download = member.download;
@@ -152,6 +172,8 @@ void check_members(const RoundPlan& plan, const PeerId& from, const Join& own,
             refuse(from, "a member is at another step");
         if (member.codec != own.codec) refuse(from, "a member uses another codec");
         if (plan.contributes(i) && member.elements != plan.elements) refuse(from, "vectors differ in length");
+        if (plan.contributes(i) && member.state_elements != plan.elements - plan.state_begin)
+            refuse(from, "states differ in length");
         if (plan.contributes(i) && member.pieces != pieces) refuse(from, "tensors differ in size");
         reduces = reduces || member.role != Role::client;
         weight += member.weight;
@@ -203,6 +225,8 @@ std::string sign_join(const Join& join, const std::string& run, const Signer* si
     offer.set_upload(join.upload);
     offer.set_download(join.download);
     offer.set_elements(join.elements);
+    offer.set_state_elements(join.state_elements);
+    offer.set_state_counts(join.state_counts);
     offer.set_codec(join.codec);
     for (const std::uint32_t piece : join.pieces) offer.add_pieces(piece);
     offer.set_nonce(join.nonce);
@@ -249,6 +273,8 @@ Join read_join(const std::string& signed_join, const JoinLimits& limits) {
     join.upload = offer.upload();
     join.download = offer.download();
     join.elements = static_cast<std::size_t>(offer.elements());
+    join.state_elements = static_cast<std::size_t>(offer.state_elements());
+    join.state_counts = offer.state_counts();
     join.codec = offer.codec();
     join.pieces.assign(offer.pieces().begin(), offer.pieces().end());
     join.nonce = offer.nonce();
@@ -361,6 +387,7 @@ RoundPlan read_begin(const std::string& bytes, const Join& own, const JoinLimits
         refuse(from, "too many members");
     RoundPlan plan;
     compress::Pieces pieces;
+    std::size_t state_elements = 0;
     for (const proto::SignedJoin& member : begin.members()) {
         const std::string signed_bytes = member.SerializeAsString();
         // Our own join needs no check; it is compared below.
@@ -370,7 +397,10 @@ RoundPlan read_begin(const std::string& bytes, const Join& own, const JoinLimits
         plan.proven.push_back(is_own || signatures != Signatures::later || plan.members.back().peer == from);
         plan.elements = std::max(plan.elements, plan.members.back().elements);
         if (pieces.empty()) pieces = plan.members.back().pieces;
+        state_elements = std::max(state_elements, plan.members.back().state_elements);
     }
+    if (state_elements > plan.elements) refuse(from, "states differ in length");
+    plan.state_begin = plan.elements - state_elements;
     const std::optional<std::size_t> leader = plan.index_of(from), self = plan.index_of(own.peer);
     if (!leader) refuse(from, "it is no member itself");
     if (!self) refuse(from, "this peer is no member");
@@ -395,6 +425,7 @@ RoundPlan read_begin(const std::string& bytes, const Join& own, const JoinLimits
     plan.shares = make_shares(plan, format.granularity());
     plan.promised_seconds = promised_seconds(plan);
     plan.scales = make_scales(plan.members);
+    plan.state_scales = make_state_scales(plan.members);
     return plan;
 }
 

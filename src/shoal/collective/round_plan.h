@@ -42,7 +42,9 @@ struct Join {
     double weight = 0;
     double upload = 0, download = 0;  ///< bytes per second; 0: unknown
     std::size_t elements = 0;         ///< 0 for an auxiliary peer
-    std::string codec;                ///< name of the VectorFormat
+    std::size_t state_elements = 0;   ///< of them, at the end (RoundRequest::state_tail)
+    bool state_counts = false;
+    std::string codec;        ///< name of the VectorFormat
     compress::Pieces pieces;  ///< of its vector; empty for an auxiliary peer, or where one codec serves all
     std::uint64_t nonce = 0;  ///< of the call of average() that it belongs to
     RoundId last_round{};     ///< where its state comes from (lineage.h); 0 without last_members
@@ -88,15 +90,20 @@ struct RoundPlan {
     std::size_t elements = 0;
     std::size_t chunk_elements = 0;
     std::shared_ptr<const compress::VectorCodec> codec;
-    std::vector<Share> shares;       ///< one a member, in member order, without gaps
-    std::vector<float> scales;       ///< weight / sum of weights, rounded to float
-    std::vector<SplitMember> lines;  ///< that the shares follow from: claims, filled in and cut
-    double bytes = 0;                ///< of one encoded vector
-    double promised_seconds = 0;     ///< that sending takes by these lines; 0 if nobody claims any
-    std::vector<bool> proven;        ///< by member: its join is known to be its own (Signatures)
-    std::string begin_message;       ///< that all this follows from
+    std::vector<Share> shares;        ///< one a member, in member order, without gaps
+    std::vector<float> scales;        ///< weight / sum of weights, rounded to float
+    std::size_t state_begin = 0;      ///< where the gradient ends and the state begins; `elements`: no state
+    std::vector<float> state_scales;  ///< instead of `scales` from there on: 1 / number of states that count,
+                                      ///< or 0
+    std::vector<SplitMember> lines;   ///< that the shares follow from: claims, filled in and cut
+    double bytes = 0;                 ///< of one encoded vector
+    double promised_seconds = 0;      ///< that sending takes by these lines; 0 if nobody claims any
+    std::vector<bool> proven;         ///< by member: its join is known to be its own (Signatures)
+    std::string begin_message;        ///< that all this follows from
 
     bool contributes(std::size_t member) const { return members[member].role != Role::auxiliary; }
+    /// True if it has something that counts.
+    bool sends(std::size_t member) const { return members[member].weight > 0 || state_scales[member] > 0; }
     std::size_t chunks_of(std::size_t owner) const {
         return (shares[owner].size() + chunk_elements - 1) / chunk_elements;
     }
@@ -132,8 +139,8 @@ void prove_join(const Join& join, const JoinLimits& limits);
 
 /// Works out the plan from a Begin, whoever passes it on. Throws Error(protocol_violation | corrupted) unless
 /// the leader is a member and has signed it, the members are in order and fit each other (step, attempt,
-/// length, codec, pieces), `own` is among them unchanged, somebody contributes a weight and somebody reduces,
-/// and the group may go on (lineage.h).
+/// lengths, codec, pieces), `own` is among them unchanged, somebody contributes a weight and somebody
+/// reduces, and the group may go on (lineage.h).
 RoundPlan read_begin(const std::string& begin, const Join& own, const JoinLimits& limits,
                      const compress::VectorFormat& format, std::size_t maximum_group,
                      Signatures signatures = Signatures::all);

@@ -64,7 +64,7 @@ ShareReducer::ShareReducer(const RoundPlan& plan, std::span<const float> contrib
 }
 
 bool ShareReducer::is_sender(std::size_t member) const {
-    return member != plan_.self && plan_.contributes(member) && plan_.members[member].weight > 0;
+    return member != plan_.self && plan_.contributes(member) && plan_.sends(member);
 }
 
 std::optional<std::size_t> ShareReducer::waits_for() const {
@@ -119,8 +119,22 @@ std::optional<Blame> ShareReducer::advance() {
     return std::nullopt;
 }
 
+void ShareReducer::add_encoded(Chunk& chunk, const Share& range, ByteView encoded, std::size_t member) {
+    const float scale = plan_.scales[member], state_scale = plan_.state_scales[member];
+    if (range.end <= plan_.state_begin) return add_with_one_scale(chunk, range, encoded, scale);
+    if (range.begin >= plan_.state_begin) return add_with_one_scale(chunk, range, encoded, state_scale);
+    decoded_.resize(range.size());
+    codec_.decode(range.begin, encoded, decoded_);
+    const std::size_t gradient = plan_.state_begin - range.begin;
+    if (!chunk.started) std::fill(chunk.sum.begin(), chunk.sum.end(), 0.0F);
+    chunk.started = true;
+    const compress::ExactFloatingPoint exact;
+    for (std::size_t i = 0; i < decoded_.size(); ++i)
+        chunk.sum[i] += (i < gradient ? scale : state_scale) * decoded_[i];
+}
+
 /// The first contribution of a chunk needs no cleared sum where bytes are floats.
-void ShareReducer::add_encoded(Chunk& chunk, const Share& range, ByteView encoded, float scale) {
+void ShareReducer::add_with_one_scale(Chunk& chunk, const Share& range, ByteView encoded, float scale) {
     if (chunk.started) return codec_.decode_scaled_add(range.begin, encoded, scale, chunk.sum);
     chunk.started = true;
     if (exact_) return scaled_copy(encoded, scale, chunk.sum);
@@ -136,7 +150,7 @@ std::optional<Blame> ShareReducer::add_ready_members(Chunk& chunk, const Share& 
         } else if (is_sender(member)) {
             if (chunk.payloads[member].empty()) break;
             try {
-                add_encoded(chunk, range, chunk.payloads[member], plan_.scales[member]);
+                add_encoded(chunk, range, chunk.payloads[member], member);
             } catch (const Error& error) {
                 return Blame{member, error.what()};
             }
@@ -146,15 +160,15 @@ std::optional<Blame> ShareReducer::add_ready_members(Chunk& chunk, const Share& 
 }
 
 void ShareReducer::add_own(Chunk& chunk, const Share& range) {
-    if (!plan_.contributes(plan_.self) || !(plan_.members[plan_.self].weight > 0)) return;
+    if (!plan_.contributes(plan_.self) || !plan_.sends(plan_.self)) return;
     const std::span<const float> own = contribution_.subspan(range.begin, range.size());
     if (exact_) {
-        add_encoded(chunk, range, as_bytes(own), plan_.scales[plan_.self]);
+        add_encoded(chunk, range, as_bytes(own), plan_.self);
         return;
     }
     own_encoded_.resize(codec_.encoded_size(range.begin, own.size()));
     codec_.encode(range.begin, own, own_encoded_);
-    add_encoded(chunk, range, own_encoded_, plan_.scales[plan_.self]);
+    add_encoded(chunk, range, own_encoded_, plan_.self);
 }
 
 std::optional<Blame> ShareReducer::finish(Chunk& chunk, const Share& range) {

@@ -2,7 +2,8 @@
 // all-reduce, without any input or output.
 //
 // A chunk is added in member order, whatever the order of arrival: sum = scale[0] * x[0], then + scale[1] *
-// x[1], ..., each product and each sum rounded to float, every x as the codec delivers it (the owner's own
+// x[1], ..., each product and each sum rounded to float (the state behind the gradient likewise, with scales
+// of its own), every x as the codec delivers it (the owner's own
 // contribution too, so a result depends on members, weights and vectors, and not on who owns what). The sum
 // is then encoded once; those bytes are the result of everybody, the owner included. Memory: at most `window`
 // chunks of each contributor at once.
@@ -35,7 +36,8 @@ class ShareReducer {
     ShareReducer(const RoundPlan& plan, std::span<const float> contribution, std::span<float> result,
                  std::size_t window);
 
-    /// True if this member's contribution is added (it has a weight, and is not the owner itself).
+    /// True if this member's contribution is added (it has something that counts, and is not the owner
+    /// itself).
     bool is_sender(std::size_t member) const;
     std::size_t chunks() const { return chunks_; }
     /// Chunks before this one have a result.
@@ -76,7 +78,8 @@ class ShareReducer {
 
     Chunk& chunk_at(std::size_t index);
     std::optional<Blame> add_ready_members(Chunk& chunk, const Share& range);
-    void add_encoded(Chunk& chunk, const Share& range, ByteView encoded, float scale);
+    void add_encoded(Chunk& chunk, const Share& range, ByteView encoded, std::size_t member);
+    void add_with_one_scale(Chunk& chunk, const Share& range, ByteView encoded, float scale);
     void add_own(Chunk& chunk, const Share& range);
     std::optional<Blame> finish(Chunk& chunk, const Share& range);
     Blame find_culprit(const Chunk& chunk, const Share& range) const;
@@ -93,6 +96,7 @@ class ShareReducer {
     std::size_t completed_ = 0;
     std::vector<std::size_t> received_;  // chunks a sender has delivered
     Bytes own_encoded_;
+    std::vector<float> decoded_;  // of a chunk with the gradient's end and the state's begin
     std::vector<Fingerprint> fingerprints_;
 };
 

@@ -40,6 +40,17 @@ struct Snapshot {
 };
 using SnapshotPointer = std::shared_ptr<const Snapshot>;
 
+/// True if it may well have a state a moment later: nothing against the donor.
+bool is_for_now(const std::exception_ptr& failure) {
+    try {
+        std::rethrow_exception(failure);
+    } catch (const Error& error) {
+        return error.kind() == ErrorKind::timed_out;
+    } catch (...) {
+        return false;
+    }
+}
+
 /// One stream, and when it ends at the latest.
 struct Session : std::enable_shared_from_this<Session> {
     net::StreamPointer stream;
@@ -258,7 +269,8 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
             const Step own = own_step_();
             const bool may_come = minimum <= next(own) && clock_.now() < begin + kNextStep;
             if (made == 2 && !failure_.empty()) {
-                session.refusal = "could not copy its state: " + failure_;
+                session.refusal =
+                    failure_.starts_with(kBusy) ? failure_ : "could not copy its state: " + failure_;
                 co_return nullptr;
             }
             if (made == 2 || (minimum > own && !may_come)) {
@@ -307,6 +319,7 @@ class DonorCore : public std::enable_shared_from_this<DonorCore> {
             drop_snapshots_of_idlers();
         } catch (...) {
             failure_ = describe(std::current_exception());
+            if (is_for_now(std::current_exception())) failure_ = std::string(kBusy) + ": " + failure_;
             if (is_cancellation(std::current_exception())) throw;
         }
         making_ = false;

@@ -224,7 +224,7 @@ awaitable<void> Trainer::average() {
     const bool may_begin = co_await wait_for_companions();
     if (!may_begin) co_return;
     std::span<const float> mine;
-    if (value(current_.samples) > 0) {
+    if (value(current_.samples) > 0 || settings_.in_groups) {
         const Turn::Guard guard = co_await turn_.take();
         mine = co_await compute_.contribution();
     } else {
@@ -366,6 +366,7 @@ awaitable<void> Trainer::apply(const Verdict& verdict) {
         if (!applied) compute_.discard();
         if (!settings_.in_groups) history_->add(step_, result_, !applied);
         step_ = next(step_);
+        if (settings_.in_groups) note_origin(verdict, applied);
         waiting_ = false;
         digest_ = co_await compute_.digest();
     }

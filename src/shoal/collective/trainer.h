@@ -54,8 +54,9 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
     bool may_catch_up() const;
     awaitable<void> catch_up();
     awaitable<bool> others_fill_the_batch();
-    void adapt_to_groups(RoundRequest& request);
+    void adapt_to_groups(RoundRequest& request) const;
     awaitable<void> leave_group(const Verdict& verdict);
+    void note_origin(const Verdict& verdict, bool applied);
 
     // --- steps taken after the others (trainer_replay.cpp) ---
     std::vector<PeerId> replay_donors() const;
@@ -155,6 +156,15 @@ class Trainer final : public TrainingPeer, public std::enable_shared_from_this<T
 
     // Of the current step.
     Accumulated current_;
+    /// Where this peer's parameters come from, in groups.
+    enum class Origin {
+        step_before,  ///< the average of the step before, or what all begin with: they count for the next one
+        download,     ///< another peer's, whose they are already: good to begin with and to pass on
+        long_ago,     ///< a step that was not the last one (catch_up)
+    };
+    Origin origin_ = Origin::step_before;
+    int steps_among_late_ = 0;  ///< in a row, in rounds in which nobody's parameters were of the step
+
     Accumulated ahead_;     ///< computed during a round, for the step after it (TrainingSettings::delayed)
     bool carries_ = false;  ///< samples of an earlier step, whose round it has missed (trainer_groups.cpp)
     bool held_ = false;     ///< micro-batches are kept apart in compute_ (Compute::hold)

@@ -68,6 +68,7 @@ awaitable<bool> Trainer::adopt(StatePointer state) {
     }
     step_ = claim.step;
     digest_ = claim.digest;
+    origin_ = Origin::download;
     history_->clear();
     empty_accumulator();
     companions_.arrive();

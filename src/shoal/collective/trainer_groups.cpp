@@ -1,6 +1,7 @@
 // What is different for a peer whose swarm averages in groups. There is no one history: a state that is a few
-// steps old is as good as any, as what its next group holds replaces most of it. So a peer that is late takes
-// the step's number and goes on; and what it has computed counts for the step at which it arrives, once.
+// steps old will do, as what its next group holds replaces it. So a peer that is late takes the step's number
+// and goes on; and what it has computed counts for the step at which it arrives, once. Its parameters do not:
+// they are of a time when peers were further apart, and would pull its group back to it.
 #include <algorithm>
 #include <memory>
 #include <utility>
@@ -19,6 +20,8 @@ constexpr std::int64_t kFewSteps = 16;
 constexpr std::int64_t kFreshSteps = 4;
 /// For how long the members of a round are asked whether it was averaged.
 constexpr Duration kDoubtLasts = 5s;
+/// Steps after which peers that meet none but each other are the swarm.
+constexpr int kStepsAmongLate = 4;
 /// For the others to fill the batch, beyond the time that they should need.
 constexpr Duration kSlack = 250ms;
 
@@ -41,6 +44,7 @@ awaitable<void> Trainer::catch_up() {
     if (!keeps_samples) compute_.discard();
     const Accumulated kept = keeps_samples ? current_ : Accumulated();
     compute_.renumber(target);
+    if (target != step_) origin_ = Origin::long_ago;
     step_ = target;
     empty_accumulator();
     current_ = kept;
@@ -64,9 +68,10 @@ awaitable<bool> Trainer::others_fill_the_batch() {
 
 /// Rounds are unrelated: no quorum is needed. But nobody is in two: a peer that holds all results and hears
 /// no verdict asks for it for a while, whatever the swarm does meanwhile.
-void Trainer::adapt_to_groups(RoundRequest& request) {
+void Trainer::adapt_to_groups(RoundRequest& request) const {
     request.needs_quorum = false;
-    request.small_tail = request.contribution.size() / 2;  // the parameters (group_compute.h)
+    request.state_tail = request.contribution.size() / 2;  // the parameters (group_compute.h)
+    request.state_counts = origin_ == Origin::step_before;
     request.weight = std::min(request.weight, progress_.plausible_weight(network_.self(), step_));
     request.may_take_part = [weak = weak_from_this(), step = step_](const PeerId& peer) {
         const auto self = weak.lock();
@@ -79,6 +84,20 @@ void Trainer::adapt_to_groups(RoundRequest& request) {
         if (!*asked_since) *asked_since = self->clock_.now();
         return self->clock_.now() - **asked_since >= kDoubtLasts;
     };
+}
+
+/// The mean of old parameters, or of a lone peer's own, is an old one, too: it does not count because of the
+/// step that was taken from there. Unless there is no other for long.
+void Trainer::note_origin(const Verdict& verdict, bool applied) {
+    const auto is_own = [this](const Contributor& member) { return member.peer == network_.self(); };
+    const auto own = std::find_if(verdict.contributors.begin(), verdict.contributors.end(), is_own);
+    const bool counted = own != verdict.contributors.end() && own->state_counts;
+    const bool among_late = origin_ != Origin::step_before && counted;
+    steps_among_late_ = among_late ? steps_among_late_ + 1 : 0;
+    if (!applied)
+        origin_ = Origin::long_ago;
+    else if (!among_late || steps_among_late_ >= kStepsAmongLate)
+        origin_ = Origin::step_before;
 }
 
 /// What may have been averaged is not offered again.

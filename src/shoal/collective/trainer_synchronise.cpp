@@ -14,6 +14,8 @@ awaitable<StatePointer> Trainer::snapshot(std::weak_ptr<Trainer> weak) {
     const auto self = weak.lock();
     if (!self) throw Error(ErrorKind::refused, "this peer has ended");
     const Turn::Guard guard = co_await self->turn_.take();
+    if (self->origin_ == Origin::long_ago)
+        throw Error(ErrorKind::timed_out, "its state is older than the step that it works for");
     co_return co_await self->compute_.snapshot(self->step_);
 }
 

@@ -19,11 +19,14 @@ double GroupSpread::Sums::variance(std::size_t peers) const {
     return all;
 }
 
-void GroupSpread::add(Step from, std::span<const float> own, std::span<const float> mean) {
-    Both& both = steps_[from];
-    ++both.peers;
-    both.before.add(own);
-    both.after.add(mean);
+void GroupSpread::add(Step from, std::span<const float> own, std::span<const float> mean, bool counts) {
+    OfStep& step = steps_[from];
+    ++step.peers;
+    step.before.add(own);
+    step.after.add(mean);
+    if (!counts) return;
+    ++step.counted;
+    step.counted_before.add(own);
 }
 
 GroupSpread::Variance GroupSpread::of(Step from) const {
@@ -34,6 +37,8 @@ GroupSpread::Variance GroupSpread::of(Step from) const {
     if (result.peers < 2) return result;
     result.before = found->second.before.variance(result.peers);
     result.after = found->second.after.variance(result.peers);
+    result.counted = found->second.counted;
+    if (result.counted > 1) result.counted_before = found->second.counted_before.variance(result.counted);
     return result;
 }
 

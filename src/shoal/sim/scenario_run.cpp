@@ -100,6 +100,7 @@ class ScenarioRun {
             if (!swarm_.run_until(reached, slice)) swarm_.world.simulation().run_until(until);
             show();
         }
+        training_seconds_ = seconds(swarm_.now().since_start);
         // In groups all are done within a round; only who has just come back takes longer.
         const bool in_groups = scenario_.group_size > 0;
         if (reached()) swarm_.finishes(in_groups ? std::chrono::seconds(3) : std::chrono::minutes(1));
@@ -290,6 +291,7 @@ class ScenarioRun {
         result.scenario = scenario_.name;
         result.seed = seed_;
         result.virtual_seconds = seconds(swarm_.now().since_start);
+        result.training_seconds = training_seconds_;
         result.running = running_;
         result.faults = faults_;
         result.violations = invariants_.violations();
@@ -307,6 +309,8 @@ class ScenarioRun {
             step.mixed_peers = variance.peers;
             step.variance_before = variance.before;
             step.variance_after = variance.after;
+            step.counted_peers = variance.counted;
+            step.counted_variance = variance.counted_before;
         }
         return result;
     }
@@ -320,6 +324,7 @@ class ScenarioRun {
     std::optional<ScenarioEvent> partition_;  ///< that is in force
     std::vector<Member> members_;
     bool ended_ = false;
+    double training_seconds_ = 0;
     Swarm swarm_;
     Invariants invariants_;
     TaskGroup goodbyes_;

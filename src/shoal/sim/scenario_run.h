@@ -21,7 +21,9 @@ struct StepSummary {
     std::size_t rounds = 1;       ///< that were averaged: one, or one in each group
     unsigned attempts = 1;        ///< rounds that it took
     std::size_t mixed_peers = 0;  ///< that replaced their parameters by their group's mean
-    double variance_before = 0, variance_after = 0;                  ///< of the parameters among these
+    double variance_before = 0, variance_after = 0;  ///< of the parameters among these
+    std::size_t counted_peers = 0;                   ///< whose parameters counted in such a mean
+    double counted_variance = 0;                     ///< among these, before
     double match_seconds = 0, reduce_seconds = 0, vote_seconds = 0;  ///< medians over the members
 };
 
@@ -41,6 +43,8 @@ struct ScenarioResult {
     std::string scenario;
     std::uint64_t seed = 0;
     double virtual_seconds = 0;
+    double training_seconds = 0;  ///< of that, until the last step was taken or the time was over; then
+                                  ///< late peers come to their end
     std::vector<StepSummary> steps;
     std::int64_t rounds = 0;  ///< averaged ones
     std::vector<GroupSummary> groups;

@@ -160,8 +160,12 @@ std::shared_ptr<TrainingPeer> Swarm::make_trainer(Node& node) {
     training.in_groups = settings.group_size > 0;
     Compute* compute = node.compute.get();
     if (training.in_groups) {
-        auto measure = [this](Step from, std::span<const float> own, std::span<const float> mean) {
-            spread.add(from, own, mean);
+        auto measure = [this, &node](Step from, std::span<const float> own, std::span<const float> mean) {
+            const auto& members = node.seen->averaged.at(from).contributors;
+            const bool counts = std::any_of(members.begin(), members.end(), [&node](const auto& member) {
+                return member.peer == node.peer.id && member.state_counts;
+            });
+            spread.add(from, own, mean, counts);
         };
         node.in_groups = std::make_unique<GroupCompute>(*node.compute, static_cast<Step>(node.options.start),
                                                         std::move(measure));
