@@ -66,10 +66,11 @@ double batch_time_after(const std::vector<double>& said, int rounds) {
 }
 
 TEST(GroupMeasures, TakeTheTimeOfABatchFromOthersOnlyWhereALiarIsOutvoted) {
-    EXPECT_NEAR(batch_time_after({}, 20), 10, 1e-9);
-    EXPECT_NEAR(batch_time_after({1e-6}, 20), 10, 1e-9) << "one against one";
-    EXPECT_NEAR(batch_time_after({1e-6, 10}, 20), 10, 1e-9) << "one of three";
-    EXPECT_NEAR(batch_time_after({1e9, 10}, 20), 10, 1e-9) << "one of three";
+    EXPECT_NEAR(batch_time_after({}, 200), 10, 1e-3);
+    EXPECT_GE(batch_time_after({1e-6}, 200), 8) << "one against one";
+    EXPECT_NEAR(batch_time_after({1e9}, 200), 10, 1e-3) << "one against one";
+    EXPECT_NEAR(batch_time_after({1e-6, 10}, 200), 10, 1e-3) << "one of three";
+    EXPECT_NEAR(batch_time_after({1e9, 10}, 200), 10, 1e-3) << "one of three";
     // What most say, and what was seen for as long as anybody waits: x = 0.7 * 4 + 0.3 * 1.25 x.
     EXPECT_NEAR(batch_time_after({4, 4}, 60), 2.8 / 0.625, 1e-6);
 }

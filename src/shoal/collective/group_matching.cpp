@@ -7,6 +7,7 @@
 #include "shoal/base/error.h"
 #include "shoal/collective/lineage.h"
 #include "shoal/collective/round_messages.h"
+#include "shoal/collective/step_group.h"
 #include "shoal/collective/vote.h"
 #include "shoal/net/rpc.h"
 
@@ -292,14 +293,16 @@ MatchOutcome GroupMatching::fail(const std::string& cause, bool cut_off) const {
 }
 
 /// The step is the one that more than half of those have reached that are past this one. One that is alone
-/// with what it says moves us by a step.
+/// with what it says moves us by a few.
 MatchOutcome GroupMatching::left_behind(const std::string& cause) const {
     MatchOutcome outcome = fail(cause, true);
     std::vector<Step> steps;
     for (const auto& [peer, step] : past_) steps.push_back(step);
     std::sort(steps.begin(), steps.end(), std::greater<>());
     outcome.swarm_step = steps[steps.size() / 2];
-    if (steps.size() == 1) outcome.swarm_step = std::min(steps.front(), next(request_.step));
+    if (steps.size() == 1)
+        outcome.swarm_step =
+            std::min(steps.front(), static_cast<Step>(value(request_.step) + kStepsByOneVoice));
     return outcome;
 }
 

@@ -71,16 +71,18 @@ void GroupMeasures::learn_pace(const StepGroup& group, Samples whole_batch, Time
 }
 
 /// The median, with our own: so that all wait for each other by one measure, and a few liars do not matter.
-/// Of two there is none that a liar could not set.
+/// Of two it is the shorter one, which a liar could set: but not so much below our own that it would shrink
+/// from step to step.
 double GroupMeasures::said_by_most(const StepGroup& group) const {
+    constexpr double kShorter = 0.9;
     std::vector<double> all;
     if (batch_seconds_ > 0) all.push_back(batch_seconds_);
     for (const Progress& peer : group.book.peers())
         if (peer.peer != group.book.own().peer && peer.batch_seconds > 0) all.push_back(peer.batch_seconds);
-    if (all.size() < 3) return batch_seconds_;
+    if (all.empty()) return 0;
     const auto middle = all.begin() + static_cast<std::ptrdiff_t>((all.size() - 1) / 2);
     std::nth_element(all.begin(), middle, all.end());
-    return *middle;
+    return all.size() == 2 ? std::max(*middle, kShorter * batch_seconds_) : *middle;
 }
 
 std::optional<Duration> GroupMeasures::longest_batch() const {

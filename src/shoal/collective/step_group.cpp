@@ -65,7 +65,7 @@ Step StepGroup::gone_to(bool believes_one) const {
     if (2 * gone.size() <= all || (all == 1 && !believes_one)) return step;
     std::vector<Step> steps;
     for (const auto& [peer, reached] : gone) steps.push_back(reached);
-    if (all == 1) return std::min(steps.front(), next(step));
+    if (all == 1) return std::min(steps.front(), static_cast<Step>(value(step) + kStepsByOneVoice));
     std::sort(steps.begin(), steps.end(), std::greater<>());
     return steps[all / 2];  // which more than half of all have reached
 }

@@ -21,6 +21,9 @@ namespace shoal::collective {
 /// Whoever says that it has gone on by more steps than this is not heeded.
 inline constexpr std::int64_t kFarthestGone = 16;
 
+/// By so many steps a single other moves a peer that knows nobody else, whatever it says.
+inline constexpr std::int64_t kStepsByOneVoice = 1;
+
 /// Where the members of one group of a step keep their records in the directory.
 std::string group_key(const std::string& run, Step step, std::uint32_t index);
 
@@ -42,8 +45,8 @@ struct StepGroup {
     bool take(ProgressRecord words, Duration alive_for, TimePoint now);
 
     /// The step to which most of those that are known have gone on; this one if they have not.
-    /// @param believes_one  enough of a single other peer, if it is all that is known; it moves nobody by
-    /// more than a step
+    /// @param believes_one  enough of a single other peer, if it is all that is known; it moves
+    /// nobody by more than kStepsByOneVoice
     Step gone_to(bool believes_one) const;
     /// True if more than half of those that are known work for this step, or are past it; all, if they are
     /// fewer than three.
