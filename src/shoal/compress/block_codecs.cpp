@@ -4,10 +4,9 @@
 #include <array>
 #include <bit>
 #include <cstring>
-#include <string>
 #include <vector>
 
-#include "shoal/base/error.h"
+#include "shoal/compress/block_header.h"
 #include "shoal/compress/blockwise_kernels.h"
 #include "shoal/compress/normal_kernels.h"
 #include "shoal/compress/not_finite.h"
@@ -17,37 +16,6 @@
 namespace shoal::compress {
 
 namespace {
-
-std::size_t blocks_of(std::size_t count, std::size_t block_size) {
-    return count / block_size + (count % block_size != 0 ? 1 : 0);
-}
-
-[[noreturn]] void refuse(std::string_view codec, const std::string& what, std::size_t block) {
-    throw Error(ErrorKind::protocol_violation, std::string(codec) + ": " + what + " of block " +
-                                                   std::to_string(block) +
-                                                   "; a correct peer never sends that");
-}
-
-std::uint32_t read_bits(const std::uint8_t* encoded, std::size_t index) {
-    std::uint32_t bits;
-    std::memcpy(&bits, encoded + index * sizeof(bits), sizeof(bits));
-    return bits;
-}
-
-/// The scale of a block, from the scales that stand at the beginning. An encoder writes finite ones that are
-/// not negative, and one NaN that marks a block whose input was not finite.
-float read_scale(std::string_view codec, const std::uint8_t* encoded, std::size_t block) {
-    const std::uint32_t bits = read_bits(encoded, block);
-    const bool finite = is_plain_finite(bits) && (bits & 0x80000000U) == 0;
-    if (!finite && bits != kNotFiniteBits) refuse(codec, "a scale that is negative or not finite", block);
-    return std::bit_cast<float>(bits);
-}
-
-/// What decode_scaled_add does with a block whose input was not finite.
-void spoil(std::span<float> sum, float factor) {
-    const float product = factor * not_finite_mark();
-    for (float& value : sum) value += product;
-}
 
 /// Encoded: the scales of all blocks (4 bytes each), then the codes of all values (1 byte each).
 class Blockwise8Codec final : public Codec {

@@ -55,7 +55,6 @@ class PowerSgd {
 
   private:
     std::shared_ptr<const Codec> codec_;
-    PowerSgdShape shape_;
     std::size_t count_;
     std::vector<float> q_;  // column after column; zeros are drawn anew
 };
