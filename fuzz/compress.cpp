@@ -37,7 +37,7 @@ void decode(const shoal::compress::Codec& codec, shoal::ByteView encoded, std::s
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     if (size < 3) return 0;
-    const auto names = shoal::compress::codec_names();
+    const auto names = shoal::compress::codec_examples();
     const auto codec = shoal::compress::make_codec(names[data[0] % names.size()]);
     const shoal::ByteView encoded(data + 3, size - 3);
     decode(*codec, encoded, data[1] + 256U * (data[2] % 32));

@@ -170,7 +170,7 @@ TEST_F(Quantile8, keeps_every_value_within_the_width_of_its_group) {
             const double low = values[order[begin]], high = values[order[end - 1]];
             for (std::size_t i = begin; i < end; ++i) {
                 const double error = std::abs(static_cast<double>(decoded[order[i]]) - values[order[i]]);
-                RC_ASSERT(error <= high - low + rounding_at(std::max(std::abs(low), std::abs(high))));
+                RC_ASSERT(error <= high - low + 2 * rounding_at(std::max(std::abs(low), std::abs(high))));
             }
         }
     }));
