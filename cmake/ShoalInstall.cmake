@@ -6,7 +6,7 @@ include(CMakePackageConfigHelpers)
 
 # Rooms without sources yet are libraries all the same, so that both lists hold whatever is built.
 get_property(rooms GLOBAL PROPERTY SHOAL_ROOMS)
-set(core_rooms base compress net dht collective run sim optim data)
+set(core_rooms base compress net dht collective run sim optim variational data)
 add_library(shoal_core INTERFACE)
 add_library(shoal_torch INTERFACE)
 set(exported shoal_core shoal_proto)

@@ -12,6 +12,7 @@
 #include "shoal/lab/swav.h"
 #include "shoal/lab/volunteers.h"
 #include "shoal/result_options.h"
+#include "shoal/torch/lab_saddle.h"
 
 namespace shoal::app {
 
@@ -300,7 +301,8 @@ Command lab_command() {
     command.summary =
         "Experiments: 'swarm' shows the main job, 'faults' hits it where it hurts, 'averaging' times rounds, "
         "'elasticity' "
-        "lets peers come and go, 'volunteers' tells what that costs, 'swav' needs no labels";
+        "lets peers come and go, 'volunteers' tells what that costs, 'swav' needs no labels, "
+        "'bilinear' and 'saddle' compress what solves saddle points";
     command.declare = [](CLI::App& app) -> std::function<int()> {
         app.description(
             "Experiments that reproduce results on this machine, with real processes. Each has --help.");
@@ -314,6 +316,7 @@ Command lab_command() {
         declare_swav(app, chosen);
         declare_averaging(app, chosen);
         declare_averaging_worker(app, chosen);
+        declare_saddle_points(app, chosen);
         return [chosen] { return (*chosen)(); };
     };
     return command;
