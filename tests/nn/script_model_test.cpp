@@ -4,9 +4,9 @@
 #include "data/expect_error.h"
 #include "data/sample_text.h"
 #include "nn/batches.h"
+#include "nn/python.h"
 
 #include <cmath>
-#include <cstdlib>
 #include <map>
 #include <sstream>
 
@@ -19,14 +19,6 @@ using namespace testing_support;
 using data::testing_support::read_text;
 using data::testing_support::temporary;
 using data::testing_support::write_text;
-
-/// Runs a Python program with Debian's interpreter, which has python3-torch, and returns what it printed.
-std::string python(const std::string& arguments) {
-    const auto output = temporary("python.txt");
-    const std::string command = "/usr/bin/python3 " + arguments + " > " + output.string() + " 2>&1";
-    EXPECT_EQ(std::system(command.c_str()), 0) << read_text(output);
-    return read_text(output);
-}
 
 double number_after(const std::string& text, const std::string& word) {
     const std::size_t at = text.find(word);

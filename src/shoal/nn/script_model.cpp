@@ -1,26 +1,14 @@
 #include "shoal/nn/script_model.h"
 
-#include <filesystem>
 #include <torch/script.h>
 
 #include "shoal/base/error.h"
 #include "shoal/base/hash.h"
 #include "shoal/nn/flat_model.h"
+#include "shoal/nn/script_file.h"
 
 namespace shoal::nn {
 namespace {
-
-/// The last line that says something: libtorch puts a trace through the model's source before it.
-std::string cause_in(std::string_view text) {
-    std::string cause;
-    while (!text.empty()) {
-        const std::size_t end = std::min(text.find('\n'), text.size());
-        const std::string_view line = text.substr(0, end);
-        if (line.find_first_not_of(" ~^<>-.") != std::string_view::npos) cause = line;
-        text.remove_prefix(std::min(end + 1, text.size()));
-    }
-    return cause;
-}
 
 class ScriptModel final : public FlatModel {
   public:
@@ -143,9 +131,9 @@ class ScriptModel final : public FlatModel {
         try {
             result = module_.forward(std::move(inputs));
         } catch (const c10::Error& error) {
-            refuse("fails in forward: " + cause_in(error.what_without_backtrace()));
+            refuse("fails in forward: " + last_line(error.what_without_backtrace()));
         } catch (const std::exception& error) {
-            refuse("fails in forward: " + cause_in(error.what()));
+            refuse("fails in forward: " + last_line(error.what()));
         }
         if (!result.isTensor())
             refuse("returns " + result.tagKind() +
@@ -166,26 +154,10 @@ class ScriptModel final : public FlatModel {
     bool probed_ = false;
 };
 
-torch::jit::Module load_module(const std::string& file) {
-    std::error_code ignored;
-    if (!std::filesystem::is_regular_file(file, ignored)) {
-        throw Error(ErrorKind::bad_input,
-                    "model " + file + " does not exist or is not a file; check `model` in the run file");
-    }
-    try {
-        return torch::jit::load(file, at::kCPU);
-    } catch (const std::exception&) {
-        throw Error(ErrorKind::bad_input,
-                    "model " + file +
-                        " is damaged or no TorchScript file (a state_dict or torch.save file is none); "
-                        "export it with torch.jit.script(model).save(...)");
-    }
-}
-
 }  // namespace
 
 std::unique_ptr<Model> load_script_model(const std::string& file, int threads) {
-    return std::make_unique<ScriptModel>(file, threads, load_module(file));
+    return std::make_unique<ScriptModel>(file, threads, load_script_file(file, "model").module);
 }
 
 }  // namespace shoal::nn
