@@ -57,6 +57,23 @@ TEST(LabSaddle, every_problem_meets_what_is_demanded) {
     }
 }
 
+TEST(LabSaddle, solves_a_problem_that_a_user_wrote_in_python) {
+    for (const std::string kind : {"auction", "ridge"}) {
+        const TemporaryFolder folder;
+        const std::string file = folder / (kind + ".pt");
+        Program make("/usr/bin/python3", {SHOAL_EXAMPLES "/own_saddle/make_saddle.py", kind, file},
+                     folder.path());
+        ASSERT_EQ(make.wait(), 0) << make.output() << make.errors();
+        Program lab(
+            program_folder() / "shoal",
+            {"lab", "saddle", file, "--quick", "--processes", "--check", "--json", folder / "result.json"},
+            folder.path());
+        EXPECT_EQ(lab.wait(), 0) << lab.output() << lab.errors();
+        for (const nlohmann::json& row : read_json(folder / "result.json").at("processes"))
+            EXPECT_TRUE(row.at("equal_bits").get<bool>()) << row;
+    }
+}
+
 TEST(LabSaddle, says_what_is_wrong_with_its_arguments) {
     const TemporaryFolder folder;
     EXPECT_EQ(run::shoal({"lab", "saddle", "chess"}, folder.path()).code, 2);

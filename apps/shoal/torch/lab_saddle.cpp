@@ -5,6 +5,7 @@
 #include "shoal/command.h"
 #include "shoal/lab/bilinear.h"
 #include "shoal/lab/saddle.h"
+#include "shoal/lab/saddle_problems.h"
 #include "shoal/lab/saddle_worker.h"
 #include "shoal/result_options.h"
 
@@ -59,14 +60,21 @@ void declare_saddle(CLI::App& lab, const Chosen& chosen) {
         "strategies,\n"
         "                                 projections on two simplices, judged by the duality gap of "
         "averages\n"
+        "  shoal lab saddle FILE.pt       your own, written in Python: see examples/own_saddle\n"
         "\n"
         "Each method runs with some step sizes, from that of theory on, and shows the best. `shoal lab "
         "bilinear --help` explains the\n"
         "columns. --data takes a file in LIBSVM's format ('TARGET INDEX:VALUE ...', as a9a) in place of the "
         "images.");
-    app->add_option("problem", options->problem, "game, regression or burglar")
+    const CLI::Validator script(
+        [](const std::string& text) {
+            return lab::is_script(text) ? std::string() : "is no file that ends in .pt";
+        },
+        "FILE.pt");
+    app->add_option("problem", options->problem,
+                    "game, regression, burglar, or a TorchScript file of your own")
         ->required()
-        ->check(CLI::IsMember({"game", "regression", "burglar"}));
+        ->check(CLI::IsMember({"game", "regression", "burglar"}) | script);
     app->add_option("--data", options->data, "Of the regression: a LIBSVM file, or a folder of IDX files")
         ->check(CLI::ExistingPath);
     app->add_option("--seed", options->seed, "Of the problem")->capture_default_str();

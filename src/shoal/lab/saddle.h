@@ -1,4 +1,4 @@
-// `shoal lab saddle`: three saddle points, by the methods that are made for them.
+// `shoal lab saddle`: three saddle points, or a user's own, by the methods that are made for them.
 #pragma once
 
 #include <filesystem>
@@ -10,7 +10,7 @@ namespace shoal::lab {
 
 struct SaddleOptions {
     run::ResultOptions result;
-    std::string problem = "game";  ///< game, regression or burglar
+    std::string problem = "game";  ///< game, regression, burglar, or a TorchScript file (nn/script_saddle.h)
     std::filesystem::path data;    ///< of the regression; saddle_problems.h
     std::uint64_t seed = 1;        ///< of the problem
     bool processes = false;        ///< each device is a process, too

@@ -11,6 +11,7 @@
 #include "shoal/base/error.h"
 #include "shoal/data/idx_file.h"
 #include "shoal/data/image_dataset.h"
+#include "shoal/nn/script_saddle.h"
 #include "shoal/variational/bilinear.h"
 #include "shoal/variational/matrix_game.h"
 #include "shoal/variational/quadratic_game.h"
@@ -47,6 +48,38 @@ std::unique_ptr<variational::Problem> make_regression(const ProblemChoice& choic
     auto problem = std::make_unique<variational::RobustRegression>(std::move(samples), settings);
     problem->set_solution(solve_by_extragradient(*problem));
     return problem;
+}
+
+/// A user's own problem, with a solution that was found here if it states none.
+class Solved final : public variational::Problem {
+  public:
+    explicit Solved(std::unique_ptr<variational::Problem> problem) : problem_(std::move(problem)) {
+        solution_ = problem_->solution();
+        if (solution_) return;
+        if (!problem_->constants())
+            throw Error(ErrorKind::bad_input,
+                        "problem " + problem_->name() +
+                            " states neither a solution nor a 'lipschitz' from which a step size would "
+                            "follow to find one");
+        solution_ = solve_by_extragradient(*problem_);
+    }
+    std::string name() const override { return problem_->name(); }
+    std::size_t dimension() const override { return problem_->dimension(); }
+    std::size_t devices() const override { return problem_->devices(); }
+    void evaluate(std::size_t device, std::span<const double> z, std::span<double> value) const override {
+        problem_->evaluate(device, z, value);
+    }
+    std::optional<variational::Constants> constants() const override { return problem_->constants(); }
+    variational::Vector start() const override { return problem_->start(); }
+    std::optional<variational::Vector> solution() const override { return solution_; }
+
+  private:
+    std::unique_ptr<variational::Problem> problem_;
+    std::optional<variational::Vector> solution_;
+};
+
+std::unique_ptr<variational::Problem> make_script(const std::string& file) {
+    return std::make_unique<Solved>(nn::load_script_saddle(file));
 }
 
 /// One line of a LIBSVM file.
@@ -201,6 +234,7 @@ std::unique_ptr<variational::Problem> make_problem(const ProblemChoice& choice) 
         return std::make_unique<variational::PolicemanAndBurglar>(settings);
     }
     if (choice.name == "regression") return make_regression(choice);
+    if (is_script(choice.name)) return make_script(choice.name);
     throw Error(ErrorKind::invalid_argument,
                 "unknown problem '" + choice.name + "'; there are bilinear, game, regression and burglar");
 }

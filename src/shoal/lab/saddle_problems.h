@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 #include "shoal/variational/problem.h"
 #include "shoal/variational/robust_regression.h"
@@ -13,11 +14,11 @@
 namespace shoal::lab {
 
 struct ProblemChoice {
-    std::string name = "bilinear";  ///< bilinear, game, regression or burglar
-    std::size_t devices = 10;
-    std::size_t size = 0;        ///< of x (bilinear, game) or houses; 0: what the experiment is made for
-    double regularisation = -1;  ///< of bilinear: lambda; below 0: 1e-5
-    bool homogeneous = false;    ///< of bilinear: devices that are the same
+    std::string name = "bilinear";  ///< bilinear, game, regression, burglar, or a TorchScript file
+    std::size_t devices = 10;       ///< a TorchScript file has its own number
+    std::size_t size = 0;           ///< of x (bilinear, game) or houses; 0: what the experiment is made for
+    double regularisation = -1;     ///< of bilinear: lambda; below 0: 1e-5
+    bool homogeneous = false;       ///< of bilinear: devices that are the same
     std::filesystem::path data;  ///< of regression: a LIBSVM file, or a folder of IDX files; empty: Debian's
     std::uint64_t seed = 1;
 };
@@ -25,6 +26,11 @@ struct ProblemChoice {
 nlohmann::json json_of(const ProblemChoice& choice);
 /// Throws what nlohmann::json throws on something else.
 ProblemChoice problem_choice_of(const nlohmann::json& json);
+
+/// True for what is to be loaded as TorchScript.
+inline bool is_script(std::string_view problem) {
+    return problem.ends_with(".pt");
+}
 
 /// Throws Error(invalid_argument) on an unknown name or a size that makes no sense, Error(bad_input) on data
 /// that cannot be read.

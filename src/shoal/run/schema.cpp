@@ -248,7 +248,7 @@ void add_step_fields(std::vector<Field>& all) {
              "a tensor of fewer numbers is small; means nothing without small_codec")
         .add("error_feedback", &AveragingSection::error_feedback, own, one_of({"auto", "on", "off"}),
              "what a codec leaves out of this peer's gradient comes with the next one; auto: where that is "
-             "much (blockwise4)")
+             "much (blockwise4, quantile8)")
         .add("state_codec", &AveragingSection::state_codec, shared, one_of({"fp32"}),
              "how a newcomer's state travels: fp32, which alone keeps the same bits on all peers")
         .add("chunk_elements", &AveragingSection::chunk_elements, shared, between(1024, 1 << 18),

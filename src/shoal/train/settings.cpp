@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <thread>
 
+#include "shoal/compress/codec.h"
+
 namespace shoal::train {
 
 namespace {
@@ -127,7 +129,11 @@ std::unique_ptr<ModelSource> make_model_source(const run::RunDefinition& definit
 bool wants_error_feedback(const run::RunDefinition& definition) {
     const auto& averaging = definition.averaging;
     if (averaging.group_size > 0 || averaging.error_feedback == "off") return false;
-    return averaging.error_feedback == "on" || averaging.codec == "blockwise4";
+    if (averaging.error_feedback == "on") return true;
+    constexpr std::size_t kSome = 1 << 20;
+    constexpr double kMuch = 1.01;  // contraction: a hundredth of a vector's square is left out
+    const compress::Guarantee promise = compress::make_codec(averaging.codec)->guarantee(kSome);
+    return !promise.variance_factor && promise.contraction.value_or(1) > kMuch;
 }
 
 std::vector<run::TensorLayout> tensor_layout(const optim::ParameterLayout& layout) {
