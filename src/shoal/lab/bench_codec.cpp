@@ -1,6 +1,7 @@
 #include "shoal/lab/bench_codec.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/abs.h>
 #include <ATen/ops/from_blob.h>
