@@ -14,9 +14,51 @@ std::size_t bytes_of(std::size_t bits) {
 /// Up to eight bytes, the rest zeros.
 std::uint64_t read_word(const std::uint8_t* bytes, std::size_t count) {
     std::uint64_t word = 0;
-    std::memcpy(&word, bytes, count < sizeof(word) ? count : sizeof(word));
+    if (count >= sizeof(word))
+        std::memcpy(&word, bytes, sizeof(word));  // of a size known here: one instruction
+    else
+        std::memcpy(&word, bytes, count);
     return word;
 }
+
+/// Sets bits of an array word by word, in ascending order.
+class BitSetter {
+  public:
+    BitSetter(std::uint8_t* bytes, std::size_t size) : bytes_(bytes), size_(size) {}
+    ~BitSetter() { flush(); }
+    BitSetter(const BitSetter&) = delete;
+    BitSetter& operator=(const BitSetter&) = delete;
+
+    /// The bits of `pattern`, fewer than 2^32, from bit `at` on; `at` is not smaller than the time before.
+    void set(std::size_t at, std::uint64_t pattern) {
+        if (at / 64 != index_) {
+            flush();
+            index_ = at / 64;
+        }
+        word_ |= pattern << at % 64;
+        if (at % 64 <= 32 || pattern >> (64 - at % 64) == 0) return;
+        flush();
+        ++index_;
+        word_ = pattern >> (64 - at % 64);
+    }
+
+  private:
+    void flush() {
+        if (word_ == 0) return;
+        std::uint8_t* const place = bytes_ + index_ * sizeof(word_);
+        const std::size_t left = size_ - index_ * sizeof(word_);
+        word_ |= read_word(place, left);
+        if (left >= sizeof(word_))
+            std::memcpy(place, &word_, sizeof(word_));
+        else
+            std::memcpy(place, &word_, left);
+        word_ = 0;
+    }
+
+    std::uint8_t* bytes_;
+    std::size_t size_, index_ = 0;
+    std::uint64_t word_ = 0;
+};
 
 /// `width` <= 32 bits from bit `at` on; reads no byte behind the `size`.
 std::uint32_t read_bits(const std::uint8_t* bytes, std::size_t size, std::size_t at, int width) {
@@ -47,17 +89,18 @@ IndexWriter::IndexWriter(const IndexLayout& layout, std::uint8_t* encoded)
 
 void IndexWriter::add(std::span<const std::uint32_t> positions) {
     if (layout_.bytes() == 0) return;
-    const auto width = static_cast<std::size_t>(layout_.low_bits);
-    for (const std::uint32_t position : positions) {
-        std::size_t bit = position;
-        if (!layout_.bitmap) {
-            bit = (position >> width) + written_;
-            std::size_t at = written_ * width;
-            std::uint64_t low = (position & ((std::uint64_t{1} << width) - 1)) << at % 8;
-            for (at /= 8; low != 0; ++at, low >>= 8) low_[at] |= static_cast<std::uint8_t>(low);
+    BitSetter high(high_, layout_.high_bytes);
+    if (layout_.bitmap) {
+        for (const std::uint32_t position : positions) high.set(position, 1);
+    } else {
+        BitSetter low(low_, layout_.low_bytes);
+        const auto width = static_cast<std::size_t>(layout_.low_bits);
+        const std::uint64_t mask = (std::uint64_t{1} << width) - 1;
+        for (const std::uint32_t position : positions) {
+            low.set(written_ * width, position & mask);
+            high.set((position >> width) + written_, 1);
+            ++written_;
         }
-        high_[bit / 8] |= static_cast<std::uint8_t>(1U << bit % 8);
-        ++written_;
     }
 }
 
