@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <map>
 #include <utility>
+#include <vector>
 
 namespace shoal::sim {
 
@@ -29,21 +30,22 @@ class FairQueue {
 
     /// The item waits behind all that its flow has brought.
     void push(const FlowKey& key, Item item) {
-        const auto end = ends_.find(key);
-        insert(end == ends_.end() ? now_ : std::max(now_, end->second), std::move(item));
+        const auto end = place_of(key);
+        const bool is_known = end != ends_.end() && end->first == key;
+        insert(is_known ? std::max(now_, end->second) : now_, std::move(item));
     }
 
     /// The flow has brought so many bytes.
     void charge(const FlowKey& key, std::uint64_t bytes) {
-        std::uint64_t& end = ends_[key];
-        end = std::max(now_, end) + bytes;
+        auto end = place_of(key);
+        if (end == ends_.end() || end->first != key) end = ends_.emplace(end, key, 0);
+        end->second = std::max(now_, end->second) + bytes;
     }
 
     /// The item waits behind all that the group has brought.
     void push_last(std::uint64_t group, Item item) {
         std::uint64_t start = now_;
-        for (auto flow = ends_.lower_bound({group, 0}); flow != ends_.end() && flow->first.group == group;
-             ++flow)
+        for (auto flow = place_of({group, 0}); flow != ends_.end() && flow->first.group == group; ++flow)
             start = std::max(start, flow->second);
         insert(start, std::move(item));
     }
@@ -57,13 +59,21 @@ class FairQueue {
     }
 
   private:
+    using Ends = std::vector<std::pair<FlowKey, std::uint64_t>>;
+
+    /// Of this flow, or where it belongs.
+    typename Ends::iterator place_of(const FlowKey& key) {
+        return std::lower_bound(ends_.begin(), ends_.end(), key,
+                                [](const auto& flow, const FlowKey& wanted) { return flow.first < wanted; });
+    }
+
     void insert(std::uint64_t start, Item item) {
         items_.emplace(std::pair(start, inserted_++), std::move(item));
     }
 
     std::uint64_t now_ = 0, inserted_ = 0;
     std::map<std::pair<std::uint64_t, std::uint64_t>, Item> items_;  // by start and number
-    std::map<FlowKey, std::uint64_t> ends_;
+    Ends ends_;  // by flow, ascending: there are some dozens, and they are asked for with each item
 };
 
 }  // namespace shoal::sim

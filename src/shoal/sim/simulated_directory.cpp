@@ -47,7 +47,7 @@ struct SimulatedDirectoryService::State : std::enable_shared_from_this<State> {
     DirectorySettings settings;
     Random random;
     bool closed = false;
-    std::map<std::string, std::map<Name, Entry>> records;
+    std::map<std::string, std::map<Name, Entry>> records;  // an entry stays where it is, for ever
     std::map<PeerId, std::uint64_t> sequences;
     std::map<std::string, std::vector<std::weak_ptr<Watch>>> watches;  // by key
 
@@ -78,25 +78,25 @@ struct SimulatedDirectoryService::State : std::enable_shared_from_this<State> {
         const auto watching = watches.find(record->key);
         if (watching == watches.end()) return;
         for (const auto& weak : watching->second)
-            if (const auto watch = weak.lock()) push_later(watch, record);
+            if (const auto watch = weak.lock()) push_later(watch, entry, record);
     }
 
-    void push_later(const std::shared_ptr<Watch>& watch, const RecordPointer& record) {
+    void push_later(const std::shared_ptr<Watch>& watch, const Entry& entry, const RecordPointer& record) {
         Duration wait = delay();
         if (settings.push_loss > 0 && random.uniform() < settings.push_loss) wait += settings.repair_delay;
         const std::weak_ptr<Watch> weak = watch;
-        timeline().after(wait, [state = shared_from_this(), weak, record] {
-            if (const auto still = weak.lock(); still && !state->closed) state->push(*still, *record);
+        timeline().after(wait, [state = shared_from_this(), weak, place = &entry, record] {
+            if (const auto still = weak.lock(); still && !state->closed) state->push(*still, *place, *record);
         });
     }
 
-    void push(Watch& watch, const dht::Record& record) {
+    /// The caller holds the watch: its watcher may drop its own token.
+    void push(Watch& watch, const Entry& entry, const dht::Record& record) {
         if (internet.is_crashed(watch.peer)) return;
         if (internet.is_frozen(watch.peer)) {  // again when it thaws
             watch.missed = true;
             return;
         }
-        const auto& entry = records[record.key][{record.owner, record.subkey}];
         const dht::Record* visible = seen_by(watch.peer, entry);
         if (!visible || visible->sequence < record.sequence) {  // again when the partition heals
             watch.missed = true;
@@ -106,13 +106,13 @@ struct SimulatedDirectoryService::State : std::enable_shared_from_this<State> {
         std::uint64_t& seen = watch.seen[{record.owner, record.subkey}];
         if (record.sequence <= seen) return;
         seen = record.sequence;
-        const auto watcher = watch.watcher;  // it may drop its own token
-        watcher(record);
+        watch.watcher(record);
     }
 
     void push_missed(const std::shared_ptr<Watch>& watch) {
         for (const auto& [name, entry] : records[watch->key])
-            if (entry.record && entry.record->sequence > watch->seen[name]) push_later(watch, entry.record);
+            if (entry.record && entry.record->sequence > watch->seen[name])
+                push_later(watch, entry, entry.record);
     }
 
     void topology_changed() {
