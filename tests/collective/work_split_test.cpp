@@ -246,6 +246,26 @@ TEST(WorkSplit, unknown_limits_count_as_the_mean_of_their_direction) {
 }
 
 /// Hundreds of members cost so few passes over them that it is far below a millisecond.
+TEST(WorkSplit, small_parts_are_given_up_to_the_bound) {
+    // Auxiliary peers share in proportion to their lines.
+    const auto parts_of = [](double large, std::vector<double> others) {
+        std::vector<SplitMember> group;
+        add_members(group, 4, auxiliary_member(large));
+        for (const double one : others) group.push_back(auxiliary_member(one));
+        add_members(group, 3, client_member(std::numeric_limits<double>::infinity()));
+        std::vector<std::size_t> parts = split_work(1'000'000, group, 0);
+        parts.erase(parts.begin(), parts.begin() + 4);
+        parts.resize(others.size());
+        return parts;
+    };
+    EXPECT_NEAR(static_cast<double>(parts_of(160, {10.1})[0]), 1e6 * 10.1 / 650.1, 1) << "above 1/16";
+    EXPECT_EQ(parts_of(160, {9.9})[0], 0U) << "below it";
+    // Three of 6.8 would be 3.09 % of all; of four no more than three are given up.
+    EXPECT_EQ(parts_of(160, {6.8, 6.8, 6.8}), (std::vector<std::size_t>{0, 0, 0}));
+    EXPECT_EQ(parts_of(160, {6.7, 6.7, 6.7, 9})[2], 0U);
+    EXPECT_GT(parts_of(160, {6.7, 6.7, 6.7, 9})[3], 0U);
+}
+
 TEST(WorkSplit, takes_few_passes_whatever_the_scale) {
     Random random(7);
     for (int i = 0; i < 200; ++i) {

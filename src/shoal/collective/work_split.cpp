@@ -12,6 +12,10 @@ namespace {
 /// Members that count as equally fast when no bandwidth is known.
 constexpr double kUnknownLimit = 1.0;
 
+/// A share smaller than this part of the largest is given up, as long as all that are given up are together
+/// no more than that part of the vector.
+constexpr double kSmallShare = 1.0 / 16, kSmallTogether = 1.0 / 32;
+
 struct Crowd {
     double senders = 0, receivers = 0;
 };
@@ -146,6 +150,23 @@ std::vector<double> share_out(const std::vector<Bounds>& bounds) {
     return fractions;
 }
 
+/// Gives up the smallest shares. Whoever can bear only so little has a line that is full of its own vector,
+/// and all wait for that: each result that it has to send to all others in between costs more than its share
+/// is worth.
+void give_up_small_shares(std::vector<double>& fractions) {
+    std::vector<std::size_t> order;
+    for (std::size_t i = 0; i < fractions.size(); ++i) order.push_back(i);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return fractions[a] < fractions[b]; });
+    const double small = kSmallShare * fractions[order.back()];
+    double together = 0;
+    for (const std::size_t i : order) {
+        together += fractions[i];
+        if (fractions[i] >= small || together > kSmallTogether) break;
+        fractions[i] = 0;
+    }
+}
+
 /// The known limits of one direction.
 struct Known {
     double sum = 0, number = 0;
@@ -197,6 +218,7 @@ std::vector<double> split_fractions(std::span<const SplitMember> members) {
 std::vector<std::size_t> split_work(std::size_t elements, std::span<const SplitMember> members,
                                     std::size_t minimum_part) {
     std::vector<double> scores = split_fractions(members);
+    give_up_small_shares(scores);
     const auto size = static_cast<double>(elements);
     if (*std::max_element(scores.begin(), scores.end()) * size >= static_cast<double>(minimum_part)) {
         for (double& score : scores)

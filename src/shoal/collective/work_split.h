@@ -59,7 +59,8 @@ std::vector<double> split_fractions(std::span<const SplitMember> members);
 
 /// The same in whole elements (Hagenbach-Bischoff: round down, then give one each to the largest fraction /
 /// (parts + 1)).
-/// @param minimum_part  parts smaller than this are given to others, unless the largest part is smaller, too.
+/// Parts below a sixteenth of the largest are given to others, as many as are 1/32 of all together.
+/// @param minimum_part  so are parts smaller than this, unless the largest part is smaller, too.
 std::vector<std::size_t> split_work(std::size_t elements, std::span<const SplitMember> members,
                                     std::size_t minimum_part);
 
