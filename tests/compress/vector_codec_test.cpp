@@ -231,5 +231,14 @@ TEST(VectorCodec, refuses_wrong_sizes_and_what_its_codecs_refuse) {
     EXPECT_EQ(kind_of_error([&] { codec.decode(0, encoded, values); }), ErrorKind::protocol_violation);
 }
 
+TEST(VectorFormat, refuses_codecs_whose_vectors_cannot_be_cut) {
+    EXPECT_EQ(VectorFormat("sign").granularity(), 1024U);
+    for (const std::string_view name : codec_examples()) {
+        if (make_codec(name)->granularity() != kUncuttable) continue;
+        EXPECT_EQ(kind_of_error([&] { VectorFormat{name}; }), ErrorKind::invalid_argument);
+        EXPECT_EQ(kind_of_error([&] { VectorFormat("fp16", name, 100); }), ErrorKind::invalid_argument);
+    }
+}
+
 }  // namespace
 }  // namespace shoal::compress

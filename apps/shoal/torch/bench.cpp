@@ -109,7 +109,8 @@ void declare_codec(CLI::App& bench, const Chosen& chosen) {
              "Every codec on one core, in CPU time: bytes of floats a second, and the share of the rate of a "
              "memcpy "
              "that ran just before.\n"
-             "libtorch's own operations run in the same turns where it has one for the same job.");
+             "libtorch's own operations run in the same turns where it has some for the same job. Of codecs "
+             "with parameters, one of each kind.");
     app->add_option("--size", options->bytes, "Size of the fp32 vector, e.g. 64MiB")
         ->capture_default_str()
         ->transform(CLI::AsSizeValue(false));

@@ -8,8 +8,7 @@ namespace shoal::compress {
 
 namespace {
 
-// An error of half a unit in the last place, 2^-p of the value for p significant bits, squared. Halves again
-// to spare.
+// Of p significant bits, an error is 2^-p of the value at most. It counts squared.
 
 class Fp32Codec final : public Codec {
   public:

@@ -14,10 +14,23 @@ bool pieces_cover(std::span<const std::uint32_t> pieces, std::size_t elements) {
     return std::accumulate(pieces.begin(), pieces.end(), std::size_t{0}) == elements;
 }
 
+namespace {
+
+std::shared_ptr<const Codec> make_cuttable(std::string_view name) {
+    std::shared_ptr<const Codec> codec = make_codec(name);
+    if (codec->granularity() == kUncuttable)
+        throw Error(ErrorKind::invalid_argument, "codec '" + std::string(name) +
+                                                     "' looks at a whole vector; here it must be one whose "
+                                                     "vectors can be cut");
+    return codec;
+}
+
+}  // namespace
+
 VectorFormat::VectorFormat(std::string_view codec, std::string_view small_codec, std::size_t small_below)
-    : name_(codec), large_(make_codec(codec)) {
+    : name_(codec), large_(make_cuttable(codec)) {
     if (small_codec.empty()) return;
-    std::shared_ptr<const Codec> small = make_codec(small_codec);
+    std::shared_ptr<const Codec> small = make_cuttable(small_codec);
     if (small_codec == codec || small_below <= 1) return;
     small_ = std::move(small);
     small_below_ = small_below;

@@ -35,7 +35,7 @@ class VectorFormat {
   public:
     /// Tensors of fewer than `small_below` elements travel in `small_codec`, others in `codec`. An empty
     /// small_codec, the same one, or a bound of 0 or 1: all in `codec`. Throws Error(invalid_argument) on an
-    /// unknown name.
+    /// unknown name, or on a codec whose vectors cannot be cut.
     explicit VectorFormat(std::string_view codec, std::string_view small_codec = {},
                           std::size_t small_below = 0);
 
