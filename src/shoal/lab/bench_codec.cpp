@@ -1,7 +1,6 @@
 #include "shoal/lab/bench_codec.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/abs.h>
 #include <ATen/ops/from_blob.h>
@@ -163,8 +162,9 @@ class Bench {
         compare("uniform8", "decode", "dequantize", [=] { quantised.dequantize(); });
         compare("sign", "encode", "abs, mean, sign to kChar",
                 [=] { floats.abs().mean(), floats.sign().to(at::kChar); });
-        compare("qsgd:4", "encode", "norm, mul, add rand, floor, to(kChar)",
-                [=] { floats.mul(4 / floats.norm()).add_(at::rand_like(floats)).floor_().to(at::kChar); });
+        compare("qsgd:4", "encode", "norm, mul, add rand, floor, to(kChar)", [=] {
+            floats.mul(floats.norm().reciprocal().mul_(4)).add_(at::rand_like(floats)).floor_().to(at::kChar);
+        });
         add_libtorch_sparse(floats, target, sum, 0.01, "top_k:0.01", "abs, topk, index_select",
                             [](auto x, auto k) { return std::get<1>(at::topk(x.abs(), k, 0, true, false)); });
         add_libtorch_sparse(floats, target, sum, 0.1, "rand_k:0.1", "randperm, index_select",
