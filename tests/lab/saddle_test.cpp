@@ -78,7 +78,7 @@ TEST(LabSaddle, says_what_is_wrong_with_its_arguments) {
     const TemporaryFolder folder;
     EXPECT_EQ(run::shoal({"lab", "saddle", "chess"}, folder.path()).code, 2);
     write(folder / "bad.txt", "1 1:0.5 2:x\n");
-    const run::Result result =
+    const run::Ended result =
         run::shoal({"lab", "saddle", "regression", "--data", (folder / "bad.txt").string()}, folder.path());
     EXPECT_EQ(result.code, 2);
     EXPECT_NE(result.errors.find("bad.txt:1: 'x' is no number"), std::string::npos) << result.errors;

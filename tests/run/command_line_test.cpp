@@ -25,7 +25,7 @@ std::string port_in(const std::string& line) {
 
 TEST(CommandLine, HelpListsEverySubCommand) {
     const TemporaryFolder folder;
-    const Result help = shoal({"--help"}, folder.path());
+    const Ended help = shoal({"--help"}, folder.path());
     EXPECT_EQ(help.code, 0);
     for (const char* name : {"seed", "status", "report", "doctor", "init", "key", "train", "lab", "bench"})
         EXPECT_TRUE(contains(help.output, "\n  " + std::string(name) + " ")) << name;
@@ -34,7 +34,7 @@ TEST(CommandLine, HelpListsEverySubCommand) {
 TEST(CommandLine, EverySubCommandHasHelpOfItsOwnThatNamesItsOptions) {
     const TemporaryFolder folder;
     for (const char* name : {"seed", "status", "doctor"}) {
-        const Result help = shoal({name, "--help"}, folder.path());
+        const Ended help = shoal({name, "--help"}, folder.path());
         EXPECT_EQ(help.code, 0);
         EXPECT_TRUE(contains(help.output, "--bootstrap")) << name;
         EXPECT_TRUE(contains(help.output, "--set")) << name;
@@ -46,7 +46,7 @@ TEST(CommandLine, EverySubCommandHasHelpOfItsOwnThatNamesItsOptions) {
 
 TEST(CommandLine, StartsWithoutLibtorchInAFewMilliseconds) {
     const TemporaryFolder folder;
-    const Result version = shoal({"--version"}, folder.path());
+    const Ended version = shoal({"--version"}, folder.path());
     EXPECT_EQ(version.code, 0);
     EXPECT_TRUE(contains(version.output, "shoal 0."));
 }
@@ -68,7 +68,7 @@ TEST(CommandLine, WrongUseIsOneLineAndExitCodeTwo) {
         {{"key", "no.pem"}, "there is no key file no.pem"},
     };
     for (const auto& [arguments, expected] : cases) {
-        const Result result = shoal(arguments, folder.path());
+        const Ended result = shoal(arguments, folder.path());
         EXPECT_EQ(result.code, 2) << expected;
         EXPECT_EQ(result.errors.substr(0, 14), "shoal: error: ") << result.errors;
         EXPECT_TRUE(contains(result.errors, expected)) << result.errors;
@@ -79,7 +79,7 @@ TEST(CommandLine, WrongUseIsOneLineAndExitCodeTwo) {
 TEST(CommandLine, ABadRunFileIsReportedWithFileAndLine) {
     const TemporaryFolder folder;
     write_whole(folder / "run.toml", "[run]\nname = \"x\"\nstepps = 3\n[optimizer]\nepsilon = \"small\"\n");
-    const Result result = shoal({"seed", "run.toml", "--auxiliary"}, folder.path());
+    const Ended result = shoal({"seed", "run.toml", "--auxiliary"}, folder.path());
     EXPECT_EQ(result.code, 2);
     EXPECT_TRUE(contains(result.errors, "run.toml:3:1: unknown key 'stepps'")) << result.errors;
     EXPECT_TRUE(contains(result.errors, "run.toml:5:11: [optimizer] epsilon must be a number, not a text"))
@@ -91,7 +91,7 @@ TEST(CommandLine, InitWritesAFileThatLoadsAndNeverOverwritesOne) {
     EXPECT_EQ(shoal({"init", "run.toml"}, folder.path()).code, 0);
     EXPECT_EQ(read_whole(folder / "run.toml"), definition_template());
     write_whole(folder / "run.toml", "mine");
-    const Result again = shoal({"init", "run.toml"}, folder.path());
+    const Ended again = shoal({"init", "run.toml"}, folder.path());
     EXPECT_EQ(again.code, 2);
     EXPECT_TRUE(contains(again.errors, "nothing was overwritten"));
     EXPECT_EQ(read_whole(folder / "run.toml"), "mine");
@@ -99,7 +99,7 @@ TEST(CommandLine, InitWritesAFileThatLoadsAndNeverOverwritesOne) {
 
 TEST(CommandLine, AKeyIsMadeOnceAndReadBack) {
     const TemporaryFolder folder;
-    const Result made = shoal({"key", "--new", "key.pem"}, folder.path());
+    const Ended made = shoal({"key", "--new", "key.pem"}, folder.path());
     EXPECT_EQ(made.code, 0);
     EXPECT_EQ(made.output.size(), 65U);
     EXPECT_EQ(shoal({"key", "key.pem"}, folder.path()).output, made.output);
@@ -112,7 +112,7 @@ TEST(CommandLine, ReportShowsARunAndFailsWhereNothingCanBeRead) {
     const TemporaryFolder folder;
     std::filesystem::create_directories(folder / "peers/a");
     EXPECT_TRUE(contains(shoal({"report", "--help"}, folder.path()).output, "Example"));
-    const Result nothing = shoal({"report", "peers"}, folder.path());
+    const Ended nothing = shoal({"report", "peers"}, folder.path());
     EXPECT_EQ(nothing.code, 1);
     EXPECT_TRUE(contains(nothing.errors, "no record of a run can be read in peers")) << nothing.errors;
     EXPECT_EQ(shoal({"report"}, folder.path()).code, 2);
@@ -122,7 +122,7 @@ TEST(CommandLine, ReportShowsARunAndFailsWhereNothingCanBeRead) {
     write_whole(folder / "peers/a/metrics.jsonl",
                 R"({"time":0,"event":"started","run":"r","name":"alice","peer":"aaaaaaaaaa","role":"full"})"
                 "\ndamaged\n{\"time\":500,\"event\":\"stopped\"}\n");
-    const Result report = shoal({"report", "--price", "alice=7.2", "--traffic-price", "0.1", "--against",
+    const Ended report = shoal({"report", "--price", "alice=7.2", "--traffic-price", "0.1", "--against",
                                  "peers", "--json", "out.json", "peers"},
                                 folder.path());
     EXPECT_EQ(report.code, 0) << report.errors;
@@ -174,7 +174,7 @@ TEST(Seed, IsMetExaminedAndLeavesOnASignal) {
     const std::string port = port_in(seed.line_with("listens on port"));
     seed.line_with("/metrics");
 
-    const Result doctor = shoal(
+    const Ended doctor = shoal(
         {"doctor", "--json", "--listen", "127.0.0.1", "--bootstrap", "127.0.0.1:" + port}, folder.path());
     const auto findings = nlohmann::json::parse(doctor.output);
     std::string subjects;
@@ -183,7 +183,7 @@ TEST(Seed, IsMetExaminedAndLeavesOnASignal) {
     for (const char* subject : {"TCP port", "UDP port", "bootstrap", "clock", "bandwidth", "reachability"})
         EXPECT_TRUE(contains(subjects, subject)) << doctor.output;
 
-    const Result status = shoal({"status", "--bootstrap", "127.0.0.1:" + port}, folder.path());
+    const Ended status = shoal({"status", "--bootstrap", "127.0.0.1:" + port}, folder.path());
     EXPECT_EQ(status.code, 2);
     EXPECT_TRUE(contains(status.errors, "meeting points of any run")) << status.errors;
 
@@ -199,14 +199,14 @@ TEST(Seed, ATakenPortIsNamed) {
     Program first(program_folder() / "shoal", {"seed", "--folder", "a", "--listen", "127.0.0.1"},
                   folder.path());
     const std::string port = port_in(first.line_with("listens on port"));
-    const Result second =
+    const Ended second =
         shoal({"seed", "--folder", "b", "--listen", "127.0.0.1", "--port", port}, folder.path());
     EXPECT_EQ(second.code, 1);
     EXPECT_TRUE(contains(second.errors, ":" + port)) << second.errors;
-    const Result doctor = shoal({"doctor", "--listen", "127.0.0.1", "--port", port}, folder.path());
+    const Ended doctor = shoal({"doctor", "--listen", "127.0.0.1", "--port", port}, folder.path());
     EXPECT_EQ(doctor.code, 1);
     EXPECT_TRUE(contains(doctor.output, "wrong  TCP port")) << doctor.output;
-    const Result folder_taken = shoal({"seed", "--folder", "a", "--listen", "127.0.0.1"}, folder.path());
+    const Ended folder_taken = shoal({"seed", "--folder", "a", "--listen", "127.0.0.1"}, folder.path());
     EXPECT_EQ(folder_taken.code, 2);
     EXPECT_TRUE(contains(folder_taken.errors, "in use by process " + std::to_string(first.process_id())));
 }
@@ -214,7 +214,7 @@ TEST(Seed, ATakenPortIsNamed) {
 TEST(Status, NamesEveryBootstrapAddressThatDoesNotAnswerWithItsCause) {
     const TemporaryFolder folder;
     // Port 1 of the loopback: nothing listens there. A name under .invalid never exists (RFC 2606).
-    const Result result =
+    const Ended result =
         shoal({"status", "--run", "x", "--bootstrap", "127.0.0.1:1", "--bootstrap", "host.invalid:31337"},
               folder.path());
     EXPECT_EQ(result.code, 1);
@@ -239,11 +239,11 @@ std::pair<std::unique_ptr<Program>, std::string> start_auxiliary(const Temporary
 TEST(Status, ShowsAnAuxiliaryPeerOfARun) {
     const TemporaryFolder folder;
     const auto [helper, port] = start_auxiliary(folder, {"--name", "helper"});
-    const Result table = shoal({"status", "--bootstrap", "127.0.0.1:" + port}, folder.path());
+    const Ended table = shoal({"status", "--bootstrap", "127.0.0.1:" + port}, folder.path());
     EXPECT_EQ(table.code, 0) << table.errors;
     EXPECT_TRUE(contains(table.output, "run demo: step 0")) << table.output;
     EXPECT_TRUE(contains(table.output, "helper")) << table.output;
-    const Result json = shoal({"status", "--json", "--bootstrap", "127.0.0.1:" + port}, folder.path());
+    const Ended json = shoal({"status", "--json", "--bootstrap", "127.0.0.1:" + port}, folder.path());
     EXPECT_EQ(nlohmann::json::parse(json.output).at("peers").at(0).at("role"), "auxiliary");
     helper->signal(SIGINT);
     EXPECT_EQ(helper->wait(), 0);
@@ -254,7 +254,7 @@ TEST(Doctor, SaysEveryProblemOfARunFileWithItsLineAsTrainingWould) {
     write_whole(folder / "run.toml",
                 "[run]\nname = \"x\"\nsteps = 5\n[model]\nkind = \"convnet\"\nsize = \"large\"\n"
                 "[data]\nkind = \"fashion-mnist\"\n[schedule]\nwarmup_steps = 6\n");
-    const Result broken = shoal({"doctor", "run.toml", "--listen", "127.0.0.1"}, folder.path());
+    const Ended broken = shoal({"doctor", "run.toml", "--listen", "127.0.0.1"}, folder.path());
     EXPECT_EQ(broken.code, 1);
     EXPECT_TRUE(contains(broken.output, "run.toml:6:8: [model] size must be tiny or small for kind convnet"))
         << broken.output;
@@ -263,11 +263,11 @@ TEST(Doctor, SaysEveryProblemOfARunFileWithItsLineAsTrainingWould) {
 
     write_whole(folder / "run.toml",
                 "[run]\nname = \"x\"\n[model]\nkind = \"convnet\"\n[data]\nkind = \"fashion-mnist\"\n");
-    const Result good = shoal({"doctor", "run.toml", "--listen", "127.0.0.1"}, folder.path());
+    const Ended good = shoal({"doctor", "run.toml", "--listen", "127.0.0.1"}, folder.path());
     EXPECT_TRUE(contains(good.output, "fine   run file      run.toml")) << good.output;
     EXPECT_FALSE(std::filesystem::exists(folder / "shoal-x")) << "it leaves nothing behind";
 
-    const Result missing = shoal({"doctor", "no.toml", "--listen", "127.0.0.1"}, folder.path());
+    const Ended missing = shoal({"doctor", "no.toml", "--listen", "127.0.0.1"}, folder.path());
     EXPECT_EQ(missing.code, 1);
     EXPECT_TRUE(contains(missing.output, "wrong  run file      cannot read the run file no.toml"))
         << missing.output;
@@ -279,7 +279,7 @@ TEST(Doctor, AMissingVocabularyIsSaidOnce) {
     write_whole(folder / "run.toml",
                 "[run]\nname = \"x\"\n[model]\nkind = \"albert\"\n[data]\nkind = \"text\"\n"
                 "path = \"text.txt\"\nvocabulary = \"no.model\"\n");
-    const Result doctor = shoal({"doctor", "run.toml", "--listen", "127.0.0.1"}, folder.path());
+    const Ended doctor = shoal({"doctor", "run.toml", "--listen", "127.0.0.1"}, folder.path());
     const std::size_t first = doctor.output.find("no.model");
     ASSERT_NE(first, std::string::npos) << doctor.output;
     EXPECT_EQ(doctor.output.find("no.model", first + 1), std::string::npos) << doctor.output;
@@ -287,7 +287,7 @@ TEST(Doctor, AMissingVocabularyIsSaidOnce) {
 
 TEST(CommandLine, WhatIsNotExpectedIsNamedInTheOrderInWhichItWasGiven) {
     const TemporaryFolder folder;
-    const Result result = shoal({"seed", "run.toml", "--steps", "3"}, folder.path());
+    const Ended result = shoal({"seed", "run.toml", "--steps", "3"}, folder.path());
     EXPECT_EQ(result.code, 2);
     EXPECT_TRUE(contains(result.errors, "shoal: error: not expected: --steps 3\n")) << result.errors;
 }
@@ -297,7 +297,7 @@ TEST(Seed, ACopiedFolderIsAnErrorThatNamesTheKey) {
     const auto [first, port] = start_auxiliary(folder, {"--folder", "a"});
     std::filesystem::create_directory(folder / "b");
     std::filesystem::copy_file(folder / "a/key.pem", folder / "b/key.pem");
-    const Result copy = shoal({"seed", "run.toml", "--auxiliary", "--listen", "127.0.0.1", "--folder", "b",
+    const Ended copy = shoal({"seed", "run.toml", "--auxiliary", "--listen", "127.0.0.1", "--folder", "b",
                                "--bootstrap", "127.0.0.1:" + port},
                               folder.path());
     EXPECT_EQ(copy.code, 2);
@@ -309,7 +309,7 @@ TEST(Seed, ACopiedFolderIsAnErrorThatNamesTheKey) {
 
 TEST(CommandLine, InitMakesNoFolderThatIsMissing) {
     const TemporaryFolder folder;
-    const Result result = shoal({"init", "missing/run.toml"}, folder.path());
+    const Ended result = shoal({"init", "missing/run.toml"}, folder.path());
     EXPECT_EQ(result.code, 2);
     EXPECT_TRUE(contains(result.errors, "there is no folder ")) << result.errors;
     EXPECT_FALSE(std::filesystem::exists(folder / "missing"));
@@ -317,7 +317,7 @@ TEST(CommandLine, InitMakesNoFolderThatIsMissing) {
 
 TEST(CommandLine, TheHelpOfStatusNamesEveryStateThatATableCanShow) {
     const TemporaryFolder folder;
-    const Result help = shoal({"status", "--help"}, folder.path());
+    const Ended help = shoal({"status", "--help"}, folder.path());
     for (const char* state : {"equal", "N behind", "N ahead", "loading", "DIFFERS", "silent for N s"})
         EXPECT_TRUE(contains(help.output, "\n  " + std::string(state) + " ")) << state;
 }
@@ -325,7 +325,7 @@ TEST(CommandLine, TheHelpOfStatusNamesEveryStateThatATableCanShow) {
 TEST(Handshake, APeerWithOtherSettingsLearnsWhichOneDiffers) {
     const TemporaryFolder folder;
     const auto [first, port] = start_auxiliary(folder, {"--folder", "a"});
-    const Result doctor = shoal({"doctor", "run.toml", "--set", "averaging.codec=fp32", "--listen",
+    const Ended doctor = shoal({"doctor", "run.toml", "--set", "averaging.codec=fp32", "--listen",
                                  "127.0.0.1", "--bootstrap", "127.0.0.1:" + port},
                                 folder.path());
     EXPECT_EQ(doctor.code, 1);

@@ -144,9 +144,9 @@ std::string Program::errors() const {
     return read_whole(err_);
 }
 
-Result shoal(const std::vector<std::string>& arguments, const std::filesystem::path& folder) {
+Ended shoal(const std::vector<std::string>& arguments, const std::filesystem::path& folder) {
     Program program(program_folder() / "shoal", arguments, folder);
-    Result result;
+    Ended result;
     result.code = program.wait();
     result.output = program.output();
     result.errors = program.errors();

@@ -54,12 +54,12 @@ class Program {
     std::filesystem::path out_, err_;
 };
 
-struct Result {
+struct Ended {
     int code = 0;
     std::string output, errors;
 };
 
 /// Runs `shoal` to its end.
-Result shoal(const std::vector<std::string>& arguments, const std::filesystem::path& folder);
+Ended shoal(const std::vector<std::string>& arguments, const std::filesystem::path& folder);
 
 }  // namespace shoal::run
