@@ -123,8 +123,8 @@ TEST(CommandLine, ReportShowsARunAndFailsWhereNothingCanBeRead) {
                 R"({"time":0,"event":"started","run":"r","name":"alice","peer":"aaaaaaaaaa","role":"full"})"
                 "\ndamaged\n{\"time\":500,\"event\":\"stopped\"}\n");
     const Ended report = shoal({"report", "--price", "alice=7.2", "--traffic-price", "0.1", "--against",
-                                 "peers", "--json", "out.json", "peers"},
-                                folder.path());
+                                "peers", "--json", "out.json", "peers"},
+                               folder.path());
     EXPECT_EQ(report.code, 0) << report.errors;
     EXPECT_TRUE(contains(report.errors, "shoal: warning: peers/a/metrics.jsonl:2: ")) << report.errors;
     EXPECT_TRUE(contains(report.output, "$1.00")) << report.output;
@@ -298,8 +298,8 @@ TEST(Seed, ACopiedFolderIsAnErrorThatNamesTheKey) {
     std::filesystem::create_directory(folder / "b");
     std::filesystem::copy_file(folder / "a/key.pem", folder / "b/key.pem");
     const Ended copy = shoal({"seed", "run.toml", "--auxiliary", "--listen", "127.0.0.1", "--folder", "b",
-                               "--bootstrap", "127.0.0.1:" + port},
-                              folder.path());
+                              "--bootstrap", "127.0.0.1:" + port},
+                             folder.path());
     EXPECT_EQ(copy.code, 2);
     EXPECT_TRUE(contains(copy.errors, "127.0.0.1:" + port + ": another process there has this peer's key"))
         << copy.errors;
@@ -326,8 +326,8 @@ TEST(Handshake, APeerWithOtherSettingsLearnsWhichOneDiffers) {
     const TemporaryFolder folder;
     const auto [first, port] = start_auxiliary(folder, {"--folder", "a"});
     const Ended doctor = shoal({"doctor", "run.toml", "--set", "averaging.codec=fp32", "--listen",
-                                 "127.0.0.1", "--bootstrap", "127.0.0.1:" + port},
-                                folder.path());
+                                "127.0.0.1", "--bootstrap", "127.0.0.1:" + port},
+                               folder.path());
     EXPECT_EQ(doctor.code, 1);
     EXPECT_TRUE(contains(doctor.output, "averaging.codec")) << doctor.output;
 }
