@@ -30,7 +30,6 @@ struct SwarmSettings {
     std::vector<std::size_t> tensors;  // that the vector consists of
     std::size_t elements = 20000;
     std::size_t chunk_elements = 4096;
-    bool paced = false;  // those that say what their line carries send no faster
     sim::InternetSettings internet;
     std::function<std::vector<float>(std::size_t peer)> contribution;  // none: test_vector
     std::function<void(std::size_t peer, Phase)> probe;                // told of each phase of each peer
@@ -92,7 +91,6 @@ class AveragerSwarm {
         settings.small_below = settings_.small_below;
         settings.role = role;
         settings.upload = settings.download = bandwidth;
-        settings.paced = settings_.paced && bandwidth > 0;
         settings.chunk_elements = settings_.chunk_elements;
         if (settings_.probe)
             settings.probe = [this, index = peers_.size() - 1](Phase phase, Step) {

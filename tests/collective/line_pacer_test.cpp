@@ -45,14 +45,6 @@ TEST_F(LinePacing, saves_no_more_than_a_moment_of_a_pause) {
     EXPECT_NEAR(since_start(before + 9) - since_start(before), 0.9 - 0.01, 1e-6);
 }
 
-TEST_F(LinePacing, a_place_in_time_may_be_waited_for_in_pieces) {
-    LinePacer pacer(simulation_.clock(), 1000);
-    EXPECT_EQ(pacer.reserve(100), start_);
-    const TimePoint second = pacer.reserve(100);
-    EXPECT_NEAR(seconds(second - start_), 0.1, 0.0101);
-    EXPECT_NEAR(seconds(pacer.reserve(1) - second), 0.1, 1e-6);
-}
-
 TEST_F(LinePacing, holds_nothing_back_where_no_line_is_known) {
     LinePacer pacer(simulation_.clock(), 0);
     simulation_.spawn(send(pacer, 1 << 30, 100));

@@ -55,47 +55,6 @@ std::vector<SlowLine> lines() {
 
 INSTANTIATE_TEST_SUITE_P(Lines, SlowRound, ::testing::ValuesIn(lines()));
 
-struct SlowCrowd {
-    std::size_t members;
-    std::size_t slow;         ///< of them at 30 kB/s, the others at 1 MB/s
-    bool deep_queue;          ///< before each slow downlink
-    std::size_t clients = 0;  ///< of the slow ones
-};
-
-/// Whoever knows its line sends no faster: in a large group a chunk waits for many seconds until those of all
-/// others have gone, and nobody who waits for it may blame its owner.
-class PacedSlowLines : public ::testing::TestWithParam<SlowCrowd> {};
-
-TEST_P(PacedSlowLines, AreNotBlamedForWhatStandsInTheirQueue) {
-    constexpr double kSlow = 30e3, kFast = 1e6;
-    const SlowCrowd crowd = GetParam();
-    SwarmSettings settings;
-    settings.elements = 262'144;
-    settings.chunk_elements = kChunkElements;
-    settings.paced = true;
-    AveragerSwarm swarm(3, settings);
-    for (std::size_t i = 0; i < crowd.members; ++i) {
-        const bool slow = i < crowd.slow;
-        sim::HostSettings host;
-        host.upload_rate = host.download_rate = slow ? kSlow : kFast;
-        host.deep_queue = slow && crowd.deep_queue;
-        swarm.add(i < crowd.clients ? Role::client : Role::full, 1, slow ? kSlow : kFast, host);
-    }
-    swarm.start_all();
-    ASSERT_TRUE(swarm.finish(20min));
-    for (std::size_t i = 0; i < swarm.size(); ++i) {
-        ASSERT_TRUE(swarm[i].verdict);
-        EXPECT_EQ(swarm[i].verdict->outcome, Verdict::Outcome::averaged) << swarm[i].verdict->cause;
-        EXPECT_EQ(swarm[i].verdict->contributors.size(), crowd.members);
-        EXPECT_EQ(swarm[i].result, swarm[0].result);
-    }
-}
-
-INSTANTIATE_TEST_SUITE_P(Groups, PacedSlowLines,
-                         ::testing::Values(SlowCrowd{16, 16, false}, SlowCrowd{16, 16, true},
-                                           SlowCrowd{16, 1, true}, SlowCrowd{16, 4, false, 3},
-                                           SlowCrowd{64, 64, false}, SlowCrowd{64, 8, true}));
-
 struct SlowLife {
     double rate;          ///< bytes per second, both ways
     std::int64_t target;  ///< samples of a step, which then takes about as long as the download

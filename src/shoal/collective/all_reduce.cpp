@@ -148,37 +148,11 @@ std::size_t AllReduce::window(std::size_t owner) const {
     return results + std::min(first + results, kWindow);
 }
 
-/// An empty message. The other side may wait for this one only because others stand in its line, or have not
-/// sent what it needs.
-awaitable<void> AllReduce::give_sign(Sender& sender) {
-    co_await sender.stream->write(ByteView(kAlive), ByteView());
-    sender.wrote_at = clock_.now();
-}
-
-/// When the line has room for it. On a slow line, in a large group, that may take longer than any
-/// stall_timeout.
-awaitable<void> AllReduce::send(Sender& sender, ByteView payload) {
-    const TimePoint at = pacer_.reserve(payload.size());
-    while (clock_.now() < at) {
-        const TimePoint sign = next_sign(sender);
-        co_await clock_.sleep_until(std::min(at, sign));
-        if (clock_.now() < at) co_await give_sign(sender);
-    }
-    co_await sender.stream->write(ByteView(), payload);
-    sender.wrote_at = clock_.now();
-    bytes_sent_ += payload.size();
-}
-
 /// Until results have come back for what was sent before. The other shares are only waited for a little: an
-/// owner that takes nothing should not hold up the others.
-awaitable<void> AllReduce::until_may_send(std::size_t owner, std::size_t index, Sender& sender) {
+/// owner that takes nothing must not make this member look like one that sends nothing.
+awaitable<void> AllReduce::until_may_send(std::size_t owner, std::size_t index) {
     if (!settings_.paced) co_return;
-    while (index >= window(owner)) {
-        awaitable<void> change = sendable_.wait();
-        const TimePoint sign = next_sign(sender);
-        co_await detail::ends_in_time(clock_, sign, std::move(change));
-        if (clock_.now() >= sign) co_await give_sign(sender);
-    }
+    while (index >= window(owner)) co_await sendable_.wait();
     const TimePoint deadline = clock_.now() + settings_.stall_timeout / kLeadPatience;
     while (is_ahead(owner, index) && clock_.now() < deadline) {
         awaitable<void> change = sendable_.wait();
@@ -189,7 +163,6 @@ awaitable<void> AllReduce::until_may_send(std::size_t owner, std::size_t index, 
 awaitable<void> AllReduce::send_contribution(std::size_t owner, net::StreamPointer stream) {
     const std::size_t chunks = plan_.sends(plan_.self) ? plan_.chunks_of(owner) : 0;
     Bytes encoded;
-    Sender sender(stream, clock_.now());
     for (std::size_t index = 0; index < chunks; ++index) {
         const Share range = plan_.chunk(owner, index);
         const std::span<const float> values = contribution_.subspan(range.begin, range.size());
@@ -199,8 +172,10 @@ awaitable<void> AllReduce::send_contribution(std::size_t owner, net::StreamPoint
             codec_.encode(range.begin, values, encoded);
             payload = encoded;
         }
-        co_await until_may_send(owner, index, sender);
-        co_await send(sender, payload);
+        co_await until_may_send(owner, index);
+        co_await pacer_.take(payload.size());
+        co_await stream->write(ByteView(), payload);
+        bytes_sent_ += payload.size();
         sent_[owner] = static_cast<double>(index + 1) / static_cast<double>(chunks);
         sendable_.notify();
         if (index == 0 && events_.phase) events_.phase(Phase::send);
@@ -252,10 +227,6 @@ awaitable<void> AllReduce::read_contribution(std::size_t member, net::StreamPoin
         while (!reducer_.has_room(index)) co_await room_.wait();
         watch_.begin(contribution_wait(member), clock_.now());
         std::optional<net::Message> message = co_await stream->read();
-        while (message && message->payload.empty()) {
-            watch_.excuse(contribution_wait(member), clock_.now());
-            message = co_await stream->read();
-        }
         if (!message) throw Error(ErrorKind::connection_lost, "ended its contribution early");
         watch_.end(contribution_wait(member), clock_.now());
         bytes_received_ += message->payload.size();
@@ -268,16 +239,21 @@ awaitable<void> AllReduce::read_contribution(std::size_t member, net::StreamPoin
 }
 
 awaitable<void> AllReduce::write_results(std::size_t member, net::StreamPointer stream) {
-    Sender sender(stream, clock_.now());
+    TimePoint last = clock_.now();
     while (written_[member] < reducer_.chunks()) {
         if (written_[member] == reducer_.completed()) {
             co_await results_.wait();
-            const bool due = clock_.now() > next_sign(sender);
-            if (written_[member] == reducer_.completed() && due && !broken_) co_await give_sign(sender);
+            const bool due = clock_.now() - last > settings_.stall_timeout / 3;
+            if (written_[member] < reducer_.completed() || !due || broken_) continue;
+            co_await stream->write(ByteView(kAlive), ByteView());
+            last = clock_.now();
             continue;
         }
         const ByteView payload = reducer_.result(written_[member]);
-        co_await send(sender, payload);
+        co_await pacer_.take(payload.size());
+        co_await stream->write(ByteView(), payload);
+        last = clock_.now();
+        bytes_sent_ += payload.size();
         result_written(member);
     }
     stream->finish();

@@ -6,8 +6,6 @@
 //   <- result chunks, as encoded once     keeps at most a window of chunks until every contributor has taken
 //   them
 //
-// Whoever owes a chunk and has to wait, for others or for its own line, gives signs of life on that stream.
-//
 // Nothing is retried here, and a failure stops nothing: it is reported, and the vote decides. Until stop()
 // the streams stay open, so that a member that waits is not taken for one that broke down.
 //
@@ -49,8 +47,6 @@ struct AllReduceSettings {
 };
 
 class AllReduce {
-    static constexpr int kSignsInTimeout = 3;  ///< signs of life of whoever cannot send what it owes
-
   public:
     /// Everything referred to outlives the object. Spans as in RoundRequest.
     AllReduce(net::Network& network, Clock& clock, AllReduceSettings settings, const RoundPlan& plan,
@@ -83,24 +79,12 @@ class AllReduce {
     std::uint64_t bytes_received() const { return bytes_received_; }
 
   private:
-    /// Who writes to a stream, and when it did so last.
-    struct Sender {
-        explicit Sender(net::StreamPointer to, TimePoint now) : stream(std::move(to)), wrote_at(now) {}
-        net::StreamPointer stream;
-        TimePoint wrote_at;
-    };
-    TimePoint next_sign(const Sender& sender) const {
-        return sender.wrote_at + settings_.stall_timeout / kSignsInTimeout;
-    }
-    awaitable<void> send(Sender& sender, ByteView payload);
-    awaitable<void> give_sign(Sender& sender);
-
     // As a contributor, towards each owner.
     awaitable<void> exchange(std::size_t owner);
     awaitable<void> send_contribution(std::size_t owner, net::StreamPointer stream);
     std::size_t window(std::size_t owner) const;
     bool is_ahead(std::size_t owner, std::size_t index) const;
-    awaitable<void> until_may_send(std::size_t owner, std::size_t index, Sender& sender);
+    awaitable<void> until_may_send(std::size_t owner, std::size_t index);
     awaitable<void> receive_results(std::size_t owner, net::StreamPointer stream);
     // As the owner, towards each contributor.
     awaitable<void> serve(std::size_t member, net::StreamPointer stream);

@@ -10,17 +10,12 @@ constexpr Duration kBurst = std::chrono::milliseconds(10);
 
 }  // namespace
 
-TimePoint LinePacer::reserve(std::size_t bytes) {
+awaitable<void> LinePacer::take(std::size_t bytes) {
+    if (!(rate_ > 0)) co_return;
     const TimePoint now = clock_.now();
-    if (!(rate_ > 0)) return now;
     const TimePoint begin = std::max(free_at_, now - kBurst);
     free_at_ = begin + from_seconds(static_cast<double>(bytes) / rate_);
-    return std::max(begin, now);
-}
-
-awaitable<void> LinePacer::take(std::size_t bytes) {
-    const TimePoint at = reserve(bytes);
-    if (at > clock_.now()) co_await clock_.sleep_until(at);
+    if (begin > now) co_await clock_.sleep_until(begin);
 }
 
 }  // namespace shoal::collective

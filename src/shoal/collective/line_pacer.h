@@ -20,10 +20,8 @@ class LinePacer {
     /// @param bytes_per_second  0: no limit
     LinePacer(Clock& clock, double bytes_per_second) : clock_(clock), rate_(bytes_per_second) {}
 
-    /// Says when so many bytes may go out: after all that was asked for before has had its time. Whoever
-    /// sends them at another time, or never, has lost this place.
-    TimePoint reserve(std::size_t bytes);
-    /// Returns when they may. Throws Error(cancelled) only.
+    /// Returns when so many bytes may go out: after all that was asked for before has had its time. Throws
+    /// Error(cancelled) only; its place in time is then lost.
     awaitable<void> take(std::size_t bytes);
 
   private:
