@@ -178,8 +178,10 @@ TEST(SaddleData, garments_of_fashion_mnist_are_two_classes_in_their_order) {
     EXPECT_LT(variational::norm(full_operator(*problem, solution)),
               1e-12 * variational::norm(full_operator(*problem, problem->start())));
     // Its constants hold where ||w||, ||r|| <= 1 only.
-    EXPECT_LE(variational::norm(std::span<const double>(solution).first(196)), 1);
-    EXPECT_LE(variational::norm(std::span<const double>(solution).last(196)), 1);
+    const variational::Vector weights(solution.begin(), solution.begin() + 196);
+    const variational::Vector shift(solution.begin() + 196, solution.end());
+    EXPECT_LE(variational::norm(weights), 1);
+    EXPECT_LE(variational::norm(shift), 1);
 }
 
 }  // namespace
