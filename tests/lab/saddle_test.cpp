@@ -64,13 +64,16 @@ TEST(LabSaddle, solves_a_problem_that_a_user_wrote_in_python) {
         Program make("/usr/bin/python3", {SHOAL_EXAMPLES "/own_saddle/make_saddle.py", kind, file},
                      folder.path());
         ASSERT_EQ(make.wait(), 0) << make.output() << make.errors();
-        Program lab(
-            program_folder() / "shoal",
-            {"lab", "saddle", file, "--quick", "--processes", "--check", "--json", folder / "result.json"},
-            folder.path());
+        std::vector<std::string> arguments = {
+            "lab", "saddle", file, "--quick", "--check", "--json", folder / "result.json"};
+        const bool processes = kind == "auction";
+        if (processes) arguments.push_back("--processes");
+        Program lab(program_folder() / "shoal", arguments, folder.path());
         EXPECT_EQ(lab.wait(), 0) << lab.output() << lab.errors();
-        for (const nlohmann::json& row : read_json(folder / "result.json").at("processes"))
-            EXPECT_TRUE(row.at("equal_bits").get<bool>()) << row;
+        if (!processes) continue;
+        const nlohmann::json rows = read_json(folder / "result.json").at("processes");
+        EXPECT_GT(rows.size(), 3U);
+        for (const nlohmann::json& row : rows) EXPECT_TRUE(row.at("equal_bits").get<bool>()) << row;
     }
 }
 
