@@ -4,8 +4,9 @@
 //
 // The values that a codec makes do not depend on how the vector is cut (vector_codec.h), so a peer finds out
 // by itself what the others have received. A contribution that was in no averaged round is in no remainder
-// either: the samples behind it are counted in a later one. The remainder is this peer's own and in no state:
-// a peer that is started again begins without one.
+// either: the samples behind it are counted in a later one. Whoever takes a step after the others, and does
+// not know whether its contribution was in it, assumes that it was; so a part of a remainder can be lost
+// there. The remainder is this peer's own and in no state: a peer that is started again begins without one.
 //
 // A decorator, like GroupCompute. It costs two vectors of memory, and a pass of encoding and decoding a step
 // on the protocol thread.

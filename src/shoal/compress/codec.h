@@ -61,7 +61,8 @@
 //
 // What is not finite stays visible, so that a guard behind the decoder sees it: NaN stays NaN, and infinity
 // stays infinity in fp32, fp16, bf16 and top_k; in natural either becomes NaN; in the others a NaN or an
-// infinity makes its whole block NaN, or all that is kept of the vector where there are no blocks. A finite
+// infinity makes its whole block NaN, or all that is kept of the vector where there are no blocks (a perm_k
+// part that keeps nothing shows nothing). A finite
 // value beyond a format's range becomes the largest finite one of its sign.
 #pragma once
 

@@ -199,6 +199,7 @@ Terms TcpNode::terms_with(const Greeting& theirs) const {
 }
 
 void TcpNode::take_in(Link link) {
+    if (closed_) return;
     if (link.agreement.theirs.lane.lanes == 1) {
         adopt(std::move(link));
         return;
